@@ -1,0 +1,49 @@
+"""A Fashion-MNIST that always arrives, is provably the right bytes, and feeds the accelerator.
+
+Importing this package registers the data sets `fmnist_resilient` and `fmnist_synthetic` with
+TensorFlow Datasets; it never imports TensorFlow. The other public names are imported on first use:
+
+    obtain_files        the four verified files, from the cache, a folder or the mirrors
+    load_data           drop-in for keras.datasets.fashion_mnist.load_data
+    input_pipeline      make_train, make_eval: tf.data (imports TensorFlow)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tensorflow_datasets.core import registered as _registered
+
+if TYPE_CHECKING:
+    from fmnist_tfds import input_pipeline as input_pipeline
+    from fmnist_tfds.keras_data import load_data as load_data
+    from fmnist_tfds.obtain import obtain_files as obtain_files
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "input_pipeline", "load_data", "obtain_files"]
+
+_LAZY = {"obtain_files": "obtain", "load_data": "keras_data"}
+
+
+def _register(name: str) -> None:
+    builder = importlib.import_module(f"fmnist_tfds.{name}.{name}_dataset_builder").Builder
+    # `tfds build PATH` imports the builder, and so this package, with registration switched off;
+    # a later `tfds.load` in the same process would then not find the name.
+    _registered._DATASET_REGISTRY.setdefault(name, builder)
+
+
+_register("fmnist_resilient")
+_register("fmnist_synthetic")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "input_pipeline":
+        return importlib.import_module("fmnist_tfds.input_pipeline")
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"fmnist_tfds.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

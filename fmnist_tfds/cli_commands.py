@@ -1,0 +1,253 @@
+"""The commands of fmnist-tfds: one short function each, with its flags.
+
+Nothing heavy is imported before it is needed: no command imports TensorFlow unless it trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+from fmnist_tfds import cli_exchange, cli_flags, cli_output, config, errors
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what runs, its flags, one line of help, and the arguments of an example."""
+
+    run: Callable[[argparse.Namespace], int]
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    help: str
+    example: str
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from fmnist_tfds import obtain
+
+    found = cli_flags.settings_of(args)
+    with cli_output.progress(quiet=args.json or args.verbosity < 0) as report:
+        outcome = obtain.obtain(found, out=args.out, progress=report)
+    if args.json:
+        print(json.dumps(outcome.as_json(), indent=2))
+    elif outcome.error is None:
+        cli_output.print_files(outcome)
+    if outcome.error is None:
+        return 0
+    if not args.json:
+        raise outcome.error
+    return 3
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from fmnist_tfds.download import identify
+
+    paths = [path for given in args.paths for path in _files_below(given)]
+    rows = []
+    for path in paths:
+        identity = identify.identify(path)
+        rows.append({"path": str(path), "verdict": identity.verdict, "detail": identity.detail})
+    if args.json:
+        print(json.dumps({"files": rows}, indent=2))
+    else:
+        cli_output.print_verdicts(rows)
+    genuine = {"genuine", "genuine-payload"}
+    return 0 if rows and all(row["verdict"] in genuine for row in rows) else 4
+
+
+def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
+    if not path.exists():
+        raise errors.ConfigError(f"there is no file or folder {path}")
+    if path.is_file():
+        return [path]
+    held = sorted(p for p in path.iterdir() if "-idx" in p.name and p.is_file())
+    if not held:
+        raise errors.ConfigError(
+            f"{path}: no IDX file lies in this folder", hint="name the files themselves"
+        )
+    return held
+
+
+def _build(args: argparse.Namespace) -> int:
+    from tensorflow_datasets.scripts.cli import build, cli_utils
+
+    import fmnist_tfds  # noqa: F401  (registers the data sets)
+
+    found = cli_flags.settings_of(args)
+    config.export(
+        mirrors=args.mirrors,
+        config=args.config_file,
+        cache_dir=args.cache_dir,
+        deadline_s=args.deadline_s,
+        offline=args.offline,
+    )
+    if any(word.partition("=")[0] == "--download_only" for word in args.rest):
+        raise errors.ConfigError(
+            "--download_only goes past every builder",
+            hint="`fmnist-tfds fetch --out D` downloads the four files",
+        )
+    rest = list(args.rest)
+    if args.manual_dir:
+        rest.append(f"--manual_dir={found.manual_dir}")
+    words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
+    if hasattr(build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
+        parser = argparse.ArgumentParser(prog="fmnist-tfds", allow_abbrev=False)
+        build.register_subparser(parser.add_subparsers())
+        parsed = parser.parse_args(["build", *words])
+        parsed.subparser_fn(parsed)
+    else:
+        parse = cli_utils.make_flags_parser(build.Args, "builds fmnist_resilient")
+        parse(["build", *words]).execute()
+    return 0
+
+
+def _config(args: argparse.Namespace) -> int:
+    cli_output.print_settings(cli_flags.settings_of(args))
+    return 0
+
+
+def _quickstart(args: argparse.Namespace) -> int:
+    from fmnist_tfds import quickstart
+
+    # A newcomer waits two minutes for a network, not ten.
+    found = cli_flags.settings_of(args, default_deadline_s=120.0)
+    with cli_output.progress(quiet=args.verbosity < 0) as report:
+        done = quickstart.run(
+            found,
+            args.out,
+            data_dir=args.data_dir,
+            epochs=args.epochs,
+            report=report,
+            on_synthetic=lambda failure: cli_output.print_banner(
+                quickstart.BANNER_LINES, str(failure)
+            ),
+        )
+    cli_output.print_quickstart(done, quickstart.BANNER_LINES)
+    return 0
+
+
+def _fetch_flags(parser: argparse.ArgumentParser) -> None:
+    cli_flags.add_source_flags(parser)
+    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="put the files here")
+    cli_flags.add_json_flag(parser)
+
+
+def _verify_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH")
+    cli_flags.add_json_flag(parser)
+
+
+def _build_flags(parser: argparse.ArgumentParser) -> None:
+    cli_flags.add_source_flags(parser)
+    parser.set_defaults(takes_rest=True)
+
+
+def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
+    cli_flags.add_source_flags(parser)
+    parser.add_argument("--out", type=pathlib.Path, default="quickstart-output", metavar="D")
+    parser.add_argument(
+        "--data_dir", default="", metavar="D", help="TFDS data_dir; default OUT/tfds"
+    )
+    parser.add_argument("--epochs", type=int, default=5, metavar="N")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from fmnist_tfds import cli_doctor
+
+    return cli_doctor.run(args, cli_flags.settings_of(args))
+
+
+def _doctor_flags(parser: argparse.ArgumentParser) -> None:
+    cli_flags.add_source_flags(parser)
+    cli_flags.add_json_flag(parser)
+    parser.add_argument(
+        "--html", type=pathlib.Path, metavar="F", help="also write the report as one page to F"
+    )
+    parser.add_argument(
+        "--allowlist", action="store_true", help="print the request to send to a firewall's keeper"
+    )
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from fmnist_tfds import benchmark
+
+    files = cli_flags.obtained(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    folder = next(iter(files.values())).parent
+    result = benchmark.measure(str(args.out / "tfds"), str(folder), args.repeats)
+    (args.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benchmark.chart(result, args.out / "benchmark.png")
+    print(benchmark.table(result))
+    return 0
+
+
+def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    cli_flags.add_source_flags(parser)
+    parser.add_argument(
+        "--out", type=pathlib.Path, default="benchmark-output", metavar="D", help="JSON and chart"
+    )
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes per case")
+
+
+def _completion(args: argparse.Namespace) -> int:
+    from fmnist_tfds import cli_completion
+
+    print(cli_completion.script(args.shell, args.parsers), end="")
+    return 0
+
+
+def _completion_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh"), metavar="bash|zsh")
+
+
+COMMANDS: dict[str, Command] = {
+    "fetch": Command(_fetch, _fetch_flags, "obtain the four verified files", "--out data"),
+    "verify": Command(_verify, _verify_flags, "say what files are; are they genuine", "data"),
+    "build": Command(
+        _build,
+        _build_flags,
+        "prepare TFRecords; takes every flag of `tfds build`",
+        "--data_dir=tfds --manual_dir=data",
+    ),
+    "adopt": Command(
+        cli_exchange.adopt,
+        cli_exchange.add_adopt_flags,
+        "turn any copy into the four files",
+        "copy.npz --out data",
+    ),
+    "plant": Command(
+        cli_exchange.plant,
+        cli_exchange.add_plant_flags,
+        "put the files where a tool looks",
+        "keras",
+    ),
+    "bundle": Command(
+        cli_exchange.bundle,
+        cli_exchange.add_bundle_flags,
+        "one file to carry to another site",
+        "export f.zip",
+    ),
+    "serve": Command(
+        cli_exchange.serve,
+        cli_exchange.add_serve_flags,
+        "be a mirror for the local network",
+        "--port=8000",
+    ),
+    "doctor": Command(
+        _doctor, _doctor_flags, "what is in the way, whose it is, what to do", "--html report.html"
+    ),
+    "config": Command(
+        _config, cli_flags.add_source_flags, "print the effective settings and their origin", ""
+    ),
+    "quickstart": Command(
+        _quickstart, _quickstart_flags, "obtain, prepare, train, draw", "--out demo"
+    ),
+    "benchmark": Command(
+        _benchmark, _benchmark_flags, "measure this machine beside the usual loaders", ""
+    ),
+    "completion": Command(
+        _completion, _completion_flags, "print a script that completes commands and flags", "bash"
+    ),
+}

@@ -1,0 +1,51 @@
+"""Completion of commands and flags: a script for bash or zsh, made from the parser itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+SHELLS = ("bash", "zsh")
+
+_SCRIPT = """\
+# {shell} completion of fmnist-tfds. To use it:  source <(fmnist-tfds completion {shell})
+{prelude}_fmnist_tfds() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}" words=""
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    words="{commands}"
+  elif [ "${{word#-}}" != "$word" ]; then
+    case "${{COMP_WORDS[1]}}" in
+{cases}
+    esac
+  else
+    while IFS= read -r found; do COMPREPLY+=("$found"); done < <(compgen -f -- "$word")
+    return
+  fi
+  while IFS= read -r found; do COMPREPLY+=("$found"); done < <(compgen -W "$words" -- "$word")
+}}
+complete -o filenames -F _fmnist_tfds fmnist-tfds
+"""
+
+
+def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
+    """The script to source.
+
+    Args:
+        shell: one of SHELLS.
+        parsers: the parser of each command.
+    """
+    cases = "\n".join(
+        f'      {name}) words="{" ".join(_flags(parser))}" ;;' for name, parser in parsers.items()
+    )
+    prelude = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
+    return _SCRIPT.format(shell=shell, prelude=prelude, commands=" ".join(parsers), cases=cases)
+
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+    return [
+        flag
+        for action in parser._actions
+        for flag in action.option_strings
+        if flag.startswith("--")
+    ]

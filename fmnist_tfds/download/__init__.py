@@ -1,0 +1,1 @@
+"""From anywhere to verified files. No TensorFlow, no TFDS; never imports exchange."""

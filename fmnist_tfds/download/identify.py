@@ -1,0 +1,252 @@
+"""What is this file? Genuine, genuine in another wrapper, a named impostor, or what else arrived.
+
+The ladder: hash of the .gz, hash of the payload under up to three layers of gzip, known
+impostors, HTML and other documents, then truncated, corrupt, unknown. Never decompresses more
+than the largest known payload and one byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+import re
+import struct
+import zlib
+
+from fmnist_tfds import catalog, errors
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LAYERS = 3
+_LFS = b"version https://git-lfs.github.com/spec/v1"
+_HTML = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*|<\?xml[^>]*\?>\s*)*<(?:!doctype html|html|head)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_CLOUD_ERROR = re.compile(rb"<Error\b[^>]*>.*?<Code>\s*([^<]+?)\s*</Code>", re.DOTALL)
+_HEAD_BYTES = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """What a file is.
+
+    Attributes:
+        verdict: "genuine", "genuine-payload", "impostor:<id>", "html", "lfs-pointer",
+            "cloud-error", "truncated", "corrupt" or "unknown".
+        detail: the same in words, one line.
+        file: the catalog's file that it is, or None.
+    """
+
+    verdict: str
+    detail: str
+    file: catalog.SourceFile | None
+
+    @property
+    def is_genuine(self) -> bool:
+        """True if the payload is proved, whatever it is wrapped in."""
+        return self.verdict in ("genuine", "genuine-payload")
+
+    def is_file(self, file: catalog.SourceFile) -> bool:
+        """True if this is a proved copy of that very file."""
+        return self.is_genuine and self.file == file
+
+
+def identify(
+    path: pathlib.Path,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    expected: catalog.SourceFile | None = None,
+) -> Identity:
+    """What the file at `path` is.
+
+    Args:
+        path: any regular file.
+        dataset: what it may be.
+        expected: the file it should be; `detail` then says so where it is another of the four.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _examine(path, dataset, expected)[0]
+
+
+def payload(
+    path: pathlib.Path,
+    expected: catalog.SourceFile | None = None,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+) -> bytes:
+    """The proved, decompressed IDX file in `path`.
+
+    Raises:
+        ContentError: it is not genuine, or not the file expected.
+        OSError: it cannot be read.
+    """
+    identity, data = _examine(path, dataset, expected)
+    if not identity.is_genuine or (expected is not None and identity.file != expected):
+        wanted = expected.name if expected else f"a file of {dataset.title}"
+        raise errors.ContentError(f"{path}: expected {wanted}, got {identity.detail}")
+    if identity.verdict == "genuine":
+        data, _ = _gunzip(data, limit_bytes(dataset))
+    return data
+
+
+def limit_bytes(
+    dataset: catalog.Catalog = catalog.FASHION_MNIST, file: catalog.SourceFile | None = None
+) -> int:
+    """The most bytes that `file` (any file, if None) can have in any wrapper: stored gzip adds
+    5 bytes per 65,535, headers little; three layers of it are still below 1 % and 64 KiB."""
+    files = (file,) if file else dataset.files
+    return max(max(f.gz_bytes, f.payload_bytes) for f in files) * 101 // 100 + (1 << 16)
+
+
+def starts_with(path: pathlib.Path, file: catalog.SourceFile) -> bool:
+    """True if the file at `path` begins with the canonical .gz of `file`."""
+    with path.open("rb") as stream:
+        return hashlib.sha256(stream.read(file.gz_bytes)).hexdigest() == file.gz_sha256
+
+
+def _examine(
+    path: pathlib.Path, dataset: catalog.Catalog, expected: catalog.SourceFile | None
+) -> tuple[Identity, bytes]:
+    """The identity, and the innermost bytes that were proved (the .gz itself if canonical)."""
+    limit = limit_bytes(dataset)
+    with path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    digest = hashlib.sha256(data).hexdigest()
+    for file in dataset.files:
+        if file.gz_sha256 and digest == file.gz_sha256:
+            return _found("genuine", file, "canonical .gz", dataset, expected), data
+    document = _document(data)
+    if document:
+        return document, data
+    if len(data) > limit:
+        size = f"{path.stat().st_size:,} bytes, more than any file of {dataset.title} can have"
+        return Identity("unknown", size, None), data
+    if not data:
+        return Identity("truncated", "an empty file", None), data
+    impostor = _impostor(data, dataset)
+    wrapper, problem, layers = "", "", 0
+    while impostor is None:
+        digest = hashlib.sha256(data).hexdigest()
+        for file in dataset.files:
+            if digest == file.payload_sha256:
+                how = wrapper or "decompressed"
+                return _found("genuine-payload", file, how, dataset, expected), data
+        if data[:2] != _GZIP_MAGIC or layers == _LAYERS or problem:
+            break
+        layers += 1
+        wrapper = "re-compressed" if layers == 1 else f"gzip, {layers} layers"
+        data, problem = _gunzip(data, limit)
+        if document := _document(data):
+            return dataclasses.replace(document, detail=f"{document.detail}, compressed"), data
+        impostor = _impostor(data, dataset)
+    if impostor is not None:
+        return impostor, data
+    return _damaged(data, problem, layers, dataset, expected), data
+
+
+def _found(
+    verdict: str,
+    file: catalog.SourceFile,
+    how: str,
+    dataset: catalog.Catalog,
+    expected: catalog.SourceFile | None,
+) -> Identity:
+    detail = f"{file.name} of {dataset.title}, {how}"
+    if expected is not None and file != expected:
+        detail = (
+            f"{file.split} {file.kind} ({file.name}) where {expected.split} {expected.kind} belong"
+        )
+    return Identity(verdict, detail, file)
+
+
+def _document(data: bytes) -> Identity | None:
+    head = data[:_HEAD_BYTES]
+    if found := _CLOUD_ERROR.search(head):
+        code = found.group(1)[:60].decode("utf-8", "replace")
+        return Identity("cloud-error", f"an error document of an object store: {code}", None)
+    if _HTML.match(head):
+        title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title>", head, re.IGNORECASE | re.DOTALL)
+        named = " ".join(title.group(1).decode("utf-8", "replace").split())[:80] if title else ""
+        return Identity("html", f"a web page titled {named!r}" if named else "a web page", None)
+    if head.lstrip().startswith(_LFS):
+        return Identity("lfs-pointer", "a Git LFS pointer instead of the file", None)
+    return None
+
+
+def _impostor(data: bytes, dataset: catalog.Catalog) -> Identity | None:
+    digests = {
+        (name, hashlib.new(name, data, usedforsecurity=False).hexdigest())
+        for name in ("md5", "sha1", "sha256")
+    }
+    for impostor in dataset.impostors:
+        if digests & impostor.digests:
+            detail = f"{impostor.title}, not {dataset.title}"
+            return Identity(impostor.verdict, detail, None)
+    return None
+
+
+def _gunzip(data: bytes, limit: int) -> tuple[bytes, str]:
+    """What the gzip members hold, at most `limit` + 1 bytes, and what is wrong with them."""
+    found: list[bytes] = []
+    room = limit + 1
+    rest = data
+    while rest[:2] == _GZIP_MAGIC:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            piece = member.decompress(rest, room)
+            found.append(piece)
+            room -= len(piece)
+            if room <= 0:
+                return b"".join(found), "bomb"
+            if not member.eof:
+                piece = member.flush()
+                found.append(piece[:room])
+                return b"".join(found), "truncated"
+        except zlib.error as error:
+            return b"".join(found), f"corrupt gzip stream ({error})"
+        rest = member.unused_data
+    # Zero padding and trailing bytes are as harmless as gzip(1) finds them: the hash decides.
+    return b"".join(found), ""
+
+
+def _damaged(
+    data: bytes,
+    problem: str,
+    layers: int,
+    dataset: catalog.Catalog,
+    expected: catalog.SourceFile | None,
+) -> Identity:
+    where = "the decompressed file" if layers else "the file"
+    if problem == "bomb":
+        return Identity(
+            "unknown", f"gzip that expands beyond any file of {dataset.title}; refused", None
+        )
+    if problem == "truncated":
+        wanted = f" of {expected.payload_bytes:,}" if expected else ""
+        detail = f"the gzip stream ends early, after {len(data):,}{wanted} decompressed bytes"
+        return Identity("truncated", detail, None)
+    if problem:
+        return Identity("corrupt", problem, None)
+    shape = _idx_shape(data)
+    if shape is None:
+        return Identity("unknown", f"{where} starts with {data[:16]!r}", None)
+    promised = 4 + 4 * len(shape) + math.prod(shape)
+    if len(data) < promised:
+        return Identity("truncated", f"{where} has {len(data):,} of {promised:,} bytes", None)
+    kind = "corrupt" if shape in [f.shape for f in dataset.files] else "unknown"
+    return Identity(
+        kind, f"IDX of dimensions {shape}, {len(data):,} bytes, with a digest not known", None
+    )
+
+
+def _idx_shape(data: bytes) -> tuple[int, ...] | None:
+    if len(data) < 8 or data[:3] != b"\0\0\x08" or data[3] not in (1, 3):
+        return None
+    rank = data[3]
+    if len(data) < 4 + 4 * rank:
+        return None
+    return struct.unpack_from(f">{rank}I", data, 4)

@@ -1,0 +1,114 @@
+"""Private part files: one writer each, adopted by the next run when their writer is gone.
+
+A part's name holds the host and process that write it. A part is abandoned when that process is
+dead, when this process is through with it, or when nothing was written for a long time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import secrets
+import socket
+import threading
+import time
+
+_ABANDONED_S = 600.0
+_STALE_S = 7 * 86_400.0
+_SUFFIX = ".part"
+
+_in_use: set[pathlib.Path] = set()
+_in_use_lock = threading.Lock()
+
+
+class Parts:
+    """The part files of one store."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        self._host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+    def claim(self, name: str) -> pathlib.Path:
+        """A private path for a part of file `name`; the largest abandoned part stands there.
+
+        All other abandoned parts of that file are removed: at most one is ever left behind.
+        """
+        own = self._directory / f"{name}.{self._host}.{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}"
+        with _in_use_lock:
+            _in_use.add(own)
+        self.clean()
+        for candidate in sorted(self._abandoned(name), key=_size, reverse=True):
+            with contextlib.suppress(OSError):  # another process was faster
+                if own.exists():
+                    candidate.unlink()
+                else:
+                    candidate.rename(own)
+        return own
+
+    def release(self, part: pathlib.Path, *, keep: bool) -> None:
+        """This process is through with `part`; without `keep` it is removed."""
+        if not keep:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        with _in_use_lock:
+            _in_use.discard(part)
+
+    def clean(self) -> None:
+        """Removes parts that nobody wrote for a week."""
+        now = time.time()
+        for part in self._all(""):
+            with contextlib.suppress(OSError):
+                if now - part.stat().st_mtime > _STALE_S:
+                    part.unlink()
+
+    def activity(self, name: str) -> tuple[tuple[str, int], ...]:
+        """A value that changes when anybody's part of file `name` grows."""
+        return tuple(sorted((part.name, _size(part)) for part in self._all(name)))
+
+    def _all(self, name: str) -> list[pathlib.Path]:
+        with contextlib.suppress(OSError):
+            return [
+                path
+                for path in self._directory.iterdir()
+                if path.name.endswith(_SUFFIX) and path.name.startswith(name)
+            ]
+        return []
+
+    def _abandoned(self, name: str) -> list[pathlib.Path]:
+        return [part for part in self._all(f"{name}.") if self._is_abandoned(part, name)]
+
+    def _is_abandoned(self, part: pathlib.Path, name: str) -> bool:
+        with _in_use_lock:
+            if part in _in_use:
+                return False
+        host, _, rest = part.name.removeprefix(f"{name}.").partition(".")
+        pid = rest.partition(".")[0]
+        if host == self._host and pid.isdigit():
+            return int(pid) == os.getpid() or not _is_alive(int(pid)) or _age(part) > _ABANDONED_S
+        return _age(part) > _ABANDONED_S
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _size(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _age(path: pathlib.Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,1 @@
+"""What other tools hold or want: adopt, plant, bundle, serve. No TensorFlow."""

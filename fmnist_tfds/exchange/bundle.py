@@ -1,0 +1,201 @@
+"""One self-verifying file for sites without network: export here, carry it, import there.
+
+The bundle is a zip archive with a standard-library program inside (see bundle_main). It is
+written byte for byte by this module, without times or platform fields: the same content gives the
+same bytes, so import compares the whole file with what it must be.
+
+Source: PKWARE APPNOTE 6.3 (local header, central directory, end record).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import io
+import json
+import pathlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from fmnist_tfds import atomic_file, catalog, errors
+from fmnist_tfds.exchange import adopt, bundle_main
+
+_MAIN, _MANIFEST, _LICENSE, _RECEIPT = "__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"
+_FORMAT = 1
+_MAX_BYTES = 256 << 20
+
+
+def export(
+    files: Mapping[str, pathlib.Path],
+    out: pathlib.Path,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+) -> pathlib.Path:
+    """Writes the bundle of the four files; the receipt beside them goes into it.
+
+    Args:
+        files: canonical name -> a genuine .gz.
+        out: the bundle to write; replaced if it exists.
+        dataset: which data set the files are.
+
+    Raises:
+        ContentError: a file is not genuine.
+        StoreError: a file cannot be read or the bundle not written.
+    """
+    try:
+        data = {file.name: files[file.name].read_bytes() for file in dataset.files}
+        receipt = files[dataset.files[0].name].with_name(_RECEIPT)
+        extra = {_RECEIPT: receipt.read_bytes()} if receipt.is_file() else {}
+    except OSError as error:
+        raise errors.StoreError(f"bundle: cannot read the files: {error}") from error
+    for file in dataset.files:
+        _check_payload(data[file.name], file, str(files[file.name]))
+    content = _zip_bytes(_members(data, extra, dataset))
+    out = pathlib.Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file.replacing(out) as stream:
+            stream.write(content)
+    except OSError as error:
+        raise errors.StoreError(f"{out}: cannot be written: {error}") from error
+    return out
+
+
+def import_(
+    path: pathlib.Path,
+    target: pathlib.Path,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+) -> adopt.Adoption:
+    """Checks every byte of a bundle, then writes its four files and a receipt to `target`.
+
+    Raises:
+        ContentError: the bundle is damaged (the message names the member) or holds another
+            data set.
+        StoreError: the bundle cannot be read or the target not written.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise errors.ContentError(f"{path}: {size:,} bytes, more than any bundle")
+        content = path.read_bytes()
+    except OSError as error:
+        raise errors.StoreError(f"{path}: cannot be read: {error}") from error
+    verify(content, str(path), dataset=dataset)
+    return adopt.adopt(path, target, dataset=dataset)
+
+
+def verify(
+    content: bytes, name: str = "bundle", *, dataset: catalog.Catalog = catalog.FASHION_MNIST
+) -> None:
+    """Checks every byte of a bundle.
+
+    Raises:
+        ContentError: a byte is not as it was written; the message names the member.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = bundle_main.read_members(archive)
+        baked = _baked_digest(members.get(_MAIN, b""))
+        manifest = bundle_main.check(members, baked)
+        if manifest["dataset"] != dataset.name:
+            raise errors.ContentError(f"{name}: a bundle of {manifest['dataset']!r}")
+        for file in dataset.files:
+            _check_payload(members[f"data/{file.name}"], file, f"{name}: data/{file.name}")
+    except bundle_main.BundleError as error:
+        raise errors.ContentError(f"{name}: {error}") from error
+    # BadZipFile, struct.error, NotImplementedError: the table of contents; KeyError, ValueError:
+    # a manifest that is none; zlib.error: a .gz.
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, KeyError, ValueError) as error:
+        raise errors.ContentError(f"{name}: the table of contents is damaged: {error}") from error
+    except zlib.error as error:
+        raise errors.ContentError(f"{name}: a .gz inside is damaged: {error}") from error
+    expected = _zip_bytes(members)
+    if content != expected:
+        raise errors.ContentError(f"{name}: {_first_difference(content, expected, members)}")
+
+
+def _members(
+    data: Mapping[str, bytes], extra: Mapping[str, bytes], dataset: catalog.Catalog
+) -> dict[str, bytes]:
+    """All members in their order, the program and the manifest first."""
+    license_text = importlib.resources.files("fmnist_tfds.exchange") / "fashion-mnist-license.txt"
+    listed = {_LICENSE: license_text.read_bytes(), **extra}
+    listed |= {f"data/{file.name}": data[file.name] for file in dataset.files}
+    payloads: dict[str, dict[str, Any]] = {
+        f"data/{file.name}": {
+            "payload_bytes": file.payload_bytes,
+            "payload_sha256": file.payload_sha256,
+        }
+        for file in dataset.files
+    }
+    template = importlib.resources.files("fmnist_tfds.exchange") / "bundle_main.py"
+    program = template.read_text(encoding="utf-8")
+    manifest = {
+        "format": _FORMAT,
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "importer_sha256": hashlib.sha256(program.encode()).hexdigest(),
+        "members": [
+            {
+                "name": name,
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                **payloads.get(name, {}),
+            }
+            for name, content in listed.items()
+        ],
+    }
+    text = (json.dumps(manifest, indent=1) + "\n").encode()
+    digest = hashlib.sha256(text).hexdigest()
+    main = program.replace(bundle_main.BLANK, digest, 1).encode()
+    return {_MAIN: main, _MANIFEST: text, **listed}
+
+
+def _baked_digest(program: bytes) -> str:
+    marker = b'MANIFEST_SHA256 = "'
+    start = program.find(marker) + len(marker)
+    return program[start : start + 64].decode("latin-1")
+
+
+def _check_payload(gz: bytes, file: catalog.SourceFile, name: str) -> None:
+    engine = zlib.decompressobj(31)
+    try:
+        payload = engine.decompress(gz, file.payload_bytes + 1)
+    except zlib.error as error:
+        raise errors.ContentError(f"{name}: damaged: {error}") from error
+    if hashlib.sha256(payload).hexdigest() != file.payload_sha256:
+        raise errors.ContentError(f"{name}: not the genuine {file.name}")
+
+
+def _zip_bytes(members: Mapping[str, bytes]) -> bytes:
+    """A zip archive of stored members, dated 1 January 1980, version 2.0, no extra fields."""
+    body, directory = io.BytesIO(), io.BytesIO()
+    for name, content in members.items():
+        fields = struct.pack(
+            "<HHHHHIIIHH",
+            *(20, 0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), 0),
+        )
+        offset = body.tell()
+        body.write(b"PK\x03\x04" + fields + name.encode("ascii") + content)
+        attributes = struct.pack("<HHHII", 0, 0, 0, 0, offset)
+        directory.write(b"PK\x01\x02\x14\x00" + fields + attributes + name.encode("ascii"))
+    table = directory.getvalue()
+    counts = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(table), body.tell(), 0)
+    return body.getvalue() + table + b"PK\x05\x06" + counts
+
+
+def _first_difference(content: bytes, expected: bytes, members: Mapping[str, bytes]) -> str:
+    at = next(
+        (i for i, (a, b) in enumerate(zip(content, expected, strict=False)) if a != b),
+        min(len(content), len(expected)),
+    )
+    end = 0
+    for name, data in members.items():
+        end += 30 + len(name) + len(data)
+        if at < end:
+            return f"{name}: its header differs at byte {at:,}"
+    return f"the table of contents differs at byte {at:,}"

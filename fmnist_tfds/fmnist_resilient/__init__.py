@@ -1,0 +1,1 @@
+"""TFDS dataset folder of Fashion-MNIST from mirrors or a folder."""

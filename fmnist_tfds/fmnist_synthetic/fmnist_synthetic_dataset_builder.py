@@ -1,0 +1,19 @@
+"""`fmnist_synthetic`: the embedded stand-in for offline trials and tests. NOT Fashion-MNIST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fmnist_tfds import catalog, tfds_builder
+from fmnist_tfds.fmnist_synthetic import generator
+
+
+class Builder(tfds_builder.OrderedBuilder):
+    """DatasetBuilder for fmnist_synthetic: same features and counts, generated, no download."""
+
+    DATASET = catalog.FASHION_MNIST_SYNTHETIC
+    LICENSE = "Apache-2.0"
+
+    def _arrays(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        return {split: generator.generate(split) for split in ("train", "test")}

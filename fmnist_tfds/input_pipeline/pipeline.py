@@ -1,0 +1,153 @@
+"""make_train and make_eval: prepared shards to batches, as straight lines of tf.data.
+
+Batch before map: tf.data costs 5 to 20 µs an element, whatever its size.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from fmnist_tfds.input_pipeline import plan, preprocess, resident
+
+_DATASET = "fmnist_resilient"
+
+
+def make_train(
+    batch_size: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    builder: Any = None,
+    name: str = _DATASET,
+    split: str = "train",
+    seed: int = 0,
+    dtype: str = "float32",
+    normalize: str = "unit",
+    augment: str | None = None,
+    epochs: int | None = 1,
+    drop_remainder: bool = False,
+    shard: plan.Shard | None = None,
+    source: Literal["resident", "stream"] = "resident",
+    service: str | None = None,
+    verify: bool = True,
+    device: str | None = None,
+) -> tf.data.Dataset:
+    """Shuffled batches: (images dtype[B, 28, 28, 1], labels int64[B]).
+
+    Each iteration of the data set is the next epoch (or the next `epochs` epochs), in an order of
+    its own, the same on every run and machine for the same seed. Its iterator can be saved and
+    restored with tf.train.Checkpoint in the middle of an epoch.
+
+    Args:
+        batch_size: examples per batch and worker.
+        data_dir: TFDS's data_dir; None: TFDS's default.
+        builder: a prepared TFDS builder to read instead of `name` in `data_dir`.
+        name: the data set's name.
+        split: "train" or "test".
+        seed: of the order and the augmentation.
+        dtype: "float32", "bfloat16", "float16" or "uint8" (pixels 0 to 255).
+        normalize: "unit" (0 to 1) or "standard" (the training split's mean 0, deviation 1).
+        augment: None, or "flip", "crop", "cutout" joined by "_".
+        epochs: epochs per iteration; None: without end.
+        drop_remainder: leave out the last, smaller batch of each epoch. Over several workers all
+            then take the same number of steps; otherwise these may differ by one ("resident") or
+            by a block of 120 examples ("stream").
+        shard: (index, count) of this data-parallel worker.
+        source: "resident", a uniform permutation of the whole split, of which worker i of n takes
+            positions i, i + n, …; or "stream", bounded memory: windows of at least 8,192 examples
+            made of blocks from all over the split, each window permuted whole.
+        service: "grpc://host:port" of a tf.data service whose workers see the same files: each
+            example once while no worker fails; no promise of order, cardinality or checkpoint.
+        verify: prove pixels and labels by the catalog's digests, once per process (by the records'
+            checksums where the catalog does not hold the data set). False: only the framing and
+            the PNG headers of stored records are checked.
+        device: prefetch batches to that device, such as "/gpu:0"; the cardinality is then unknown
+            and the iterator cannot be saved.
+
+    Raises:
+        ArgumentError: an argument is wrong.
+        NotPreparedError: `data_dir` holds no prepared data.
+        RecordError: a shard is damaged.
+        ContentError: the data is not the genuine one.
+    """
+    plan.check_epochs(epochs)
+    dealt = "stream" if service and source == "resident" else source
+    made = plan.Plan(
+        batch_size, data_dir, builder, name, split, shard, dealt, verify, drop_remainder
+    )
+    how = preprocess.recipe(dtype, normalize, augment, made.statistics)
+    if service is not None:
+        return made.offloaded(service, how, seed, epochs)
+    batches = made.shuffled(how, seed, epochs)
+    made.settle()
+    return _finished(batches, made.cardinality(epochs), device)
+
+
+def make_eval(
+    batch_size: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    builder: Any = None,
+    name: str = _DATASET,
+    split: str = "test",
+    dtype: str = "float32",
+    normalize: str = "unit",
+    shard: plan.Shard | None = None,
+    source: Literal["resident", "stream"] = "resident",
+    verify: bool = True,
+    device: str | None = None,
+) -> tf.data.Dataset:
+    """Batches in order, every example once: (images dtype[B, 28, 28, 1], labels int64[B]).
+
+    Over several workers each example goes to exactly one of them; the last batch may be smaller.
+    Arguments and errors are those of `make_train`.
+    """
+    made = plan.Plan(batch_size, data_dir, builder, name, split, shard, source, verify, False)
+    how = preprocess.recipe(dtype, normalize, None, made.statistics)
+    batches = made.ordered(how)
+    made.settle()
+    return _finished(batches, made.cardinality(1), device)
+
+
+def make_indices(
+    batch_size: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    builder: Any = None,
+    name: str = _DATASET,
+    split: str = "train",
+    seed: int = 0,
+    epochs: int | None = 1,
+    drop_remainder: bool = False,
+    shard: plan.Shard | None = None,
+    verify: bool = True,
+) -> tuple[tf.data.Dataset, Any, tuple[float, float]]:
+    """For device.py: (index int32[B], label int64[B]), the images, mean and deviation."""
+    plan.check_epochs(epochs)
+    made = plan.Plan(
+        batch_size, data_dir, builder, name, split, shard, "resident", verify, drop_remainder
+    )
+    labels = resident.shared(made.loading.labels)
+    batches = made.index_batches(seed, epochs).map(plan.plain(lambda i: (i, tf.gather(labels, i))))
+    made.settle()
+    return (
+        _finished(batches, made.cardinality(epochs), None),
+        made.loading.images,
+        made.statistics(),
+    )
+
+
+def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Autotuning has nothing to tune here, and now and then holds up the end of an iterator for
+    # 35 ms, as long as an epoch (BENCHMARKS.md). No rewrite applies either.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    # The order and the shards are made here: tf.distribute must not shard once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    ready = batches.apply(tf.data.experimental.assert_cardinality(steps)).with_options(options)
+    # On the host the parallel map is ahead of the consumer already.
+    return ready.apply(tf.data.experimental.prefetch_to_device(device)) if device else ready

@@ -1,0 +1,230 @@
+"""From a checked plan to batches: which examples, in which order, made how. Used by pipeline.py."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fmnist_tfds import errors
+from fmnist_tfds.input_pipeline import order, parsed, prepared, preprocess, resident, tables
+from fmnist_tfds.input_pipeline import service as data_service
+
+# A call costs 100 µs beside its pixels: small batches are slices of groups of about this size.
+_GROUP_EXAMPLES = 2048
+_KNOWN_STATISTICS = ("fmnist_resilient", "fashion_mnist")
+Shard = tuple[int, int]
+
+
+class Plan:
+    """What make_train and make_eval have in common: checked arguments and the source."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        data_dir: Any,
+        builder: Any,
+        name: str,
+        split: str,
+        shard: Shard | None,
+        source: str,
+        verify: bool,
+        drop_remainder: bool,
+    ) -> None:
+        if source not in ("resident", "stream"):
+            raise errors.ArgumentError(f"source: expected resident or stream, got {source!r}")
+        self.index, self.count = _checked_shard(shard)
+        self.batch, self.drop = batch_size, drop_remainder
+        self._builder = prepared.find_builder(name, data_dir, builder)
+        self._split = prepared.find_split(self._builder, split)
+        self._source, self._verify = source, verify
+        # What is dealt out to the workers in turn: examples, or blocks of them.
+        self._dealt = np.ones(self._split.examples, np.int32)
+        if source == "stream":
+            self._dealt = order.block_counts(self._split.shards)
+        if self.count > len(self._dealt):
+            raise errors.ArgumentError(
+                f"shard: expected at most {len(self._dealt):,} workers (source={source!r} deals "
+                f"out so many parts of {split}), got {self.count:,}"
+            )
+        self._least = min(self._examples_of(worker) for worker in range(self.count))
+        if not 1 <= batch_size <= self._least:
+            raise errors.ArgumentError(
+                f"batch_size: expected 1 to {self._least:,} (a worker's share of the "
+                f"{self._split.examples:,} examples of {split}), got {batch_size:,}"
+            )
+
+    @functools.cached_property
+    def loading(self) -> resident.Loading:
+        """The split on its way into memory."""
+        return resident.Loading(self._split, self._builder, verify=self._verify)
+
+    @functools.cached_property
+    def _parsed(self) -> parsed.Parsed:
+        return parsed.Parsed(self._split, verify=self._verify)
+
+    @functools.cached_property
+    def _table(self) -> tables.Table | None:
+        """Where examples are looked up; None where records must be parsed one by one."""
+        if self._source == "resident":
+            return tables.InMemory(self.loading, self.index, self.count)
+        return tables.mapped(self._parsed, self.index, self.count)
+
+    def settle(self) -> None:
+        """Waits for what runs beside the tracing: the copy into memory, and the proof.
+
+        Raises:
+            RecordError: a shard is damaged.
+            ContentError: the bytes are not those of the catalog.
+        """
+        (self.loading if self._source == "resident" else self._parsed.scan).settle()
+
+    @functools.cached_property
+    def steps(self) -> int:
+        """Batches per epoch of this worker."""
+        if self.drop:
+            return self._least // self.batch
+        return -(-self._examples_of(self.index) // self.batch)
+
+    def cardinality(self, epochs: int | None) -> int:
+        """Batches of so many epochs of this worker, as tf.data counts them."""
+        return int(tf.data.INFINITE_CARDINALITY) if epochs is None else epochs * self.steps
+
+    def _examples_of(self, index: int) -> int:
+        return int(self._dealt[index :: self.count].sum())
+
+    @property
+    def _used(self) -> int:
+        """Examples per epoch of this worker."""
+        return self.steps * self.batch if self.drop else self._examples_of(self.index)
+
+    def statistics(self) -> tuple[float, float]:
+        """Mean and deviation of the training pixels."""
+        if self._split.dataset in _KNOWN_STATISTICS:
+            return preprocess.FASHION_MNIST_STATISTICS
+        train = prepared.find_split(self._builder, "train")
+        images = resident.load(train, self._builder, verify=False).images
+        counts = np.bincount(images.reshape(-1), minlength=256) / images.size
+        mean = float(counts @ np.arange(256))
+        return mean, float(np.sqrt(counts @ (np.arange(256) - mean) ** 2))
+
+    def shuffled(self, how: preprocess.Recipe, seed: int, epochs: int | None) -> tf.data.Dataset:
+        """Batches of the epochs, each in its own order."""
+        seeds = order.epoch_seeds(seed, epochs)
+        if self._table is None:
+            return self._finished(how, seeds.flat_map(plain(self._parsed_epoch)))
+        draws = bool(how.augment)
+        indices = seeds.flat_map(plain(lambda seed: self._groups(self._table, seed, draws=draws)))
+        return self._looked_up(how, self._table, indices)
+
+    def ordered(self, how: preprocess.Recipe) -> tf.data.Dataset:
+        """Batches in the order of the split."""
+        if self._table is None:
+            blocks = self._parsed.in_order(self.index, self.count)
+            return self._finished(how, blocks.rebatch(self.batch))
+        numbers = tf.constant(self._table.in_order())
+        return self._looked_up(how, self._table, order.grouped(numbers, self._group))
+
+    def index_batches(self, seed: int, epochs: int | None) -> tf.data.Dataset:
+        """The indices alone, in the order of `shuffled` of a resident split: int32[B]."""
+        table = tables.InMemory(self.loading, self.index, self.count)
+        seeds = order.epoch_seeds(seed, epochs)
+        return self._cut(seeds.flat_map(plain(lambda seed: self._groups(table, seed, draws=False))))
+
+    def offloaded(
+        self, address: str, how: preprocess.Recipe, seed: int, epochs: int | None
+    ) -> tf.data.Dataset:
+        """Batches made by the workers of a tf.data service."""
+        # Own blocks and an own job for each trainer: a job shared by name would give the next run
+        # of that name, on the same service, no example at all.
+        windows = self._parsed.shared_out(self.index, self.count, seed)
+        batches = windows.rebatch(self.batch, drop_remainder=self.drop)
+        self._parsed.scan.settle()
+        ready = batches.map(
+            plain(functools.partial(_drawn_anyhow, how)), num_parallel_calls=parsed.PARALLEL
+        )
+        return data_service.distribute(ready, address).repeat(epochs).prefetch(2)
+
+    @property
+    def _group(self) -> int:
+        """Examples that are looked up at once: a batch, or several small ones."""
+        return self.batch * (
+            _GROUP_EXAMPLES // self.batch if self.batch < _GROUP_EXAMPLES // 2 else 1
+        )
+
+    def _groups(self, table: tables.Table, seed: tf.Tensor, *, draws: bool) -> tf.data.Dataset:
+        """One epoch: index int32[G], and with `draws` the seed int64[2] of each group's draws."""
+        indices = table.shuffled(seed)
+        if self.drop:
+            indices = indices[: self._used]
+        groups = order.grouped(indices, self._group)
+        if not draws:
+            return groups
+        count = -(-self._used // self._group)
+        # No two workers draw alike.
+        numbers = tf.constant(np.arange(count) * self.count + self.index, tf.int64)
+        seeds = tf.stack([tf.fill([count], seed), numbers], 1)
+        return tf.data.Dataset.zip((groups, tf.data.Dataset.from_tensor_slices(seeds)))
+
+    def _looked_up(
+        self, how: preprocess.Recipe, table: tables.Table, indices: tf.data.Dataset
+    ) -> tf.data.Dataset:
+        def make(index: tf.Tensor, seed: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+            images, labels = table.look_up(index)
+            return preprocess.host_batch(images, seed, how), labels
+
+        return self._cut(indices.map(plain(make), num_parallel_calls=parsed.PARALLEL))
+
+    def _cut(self, groups: tf.data.Dataset) -> tf.data.Dataset:
+        """The batches in groups, epoch by epoch."""
+        if self._group == self.batch:
+            return groups
+        whole, rest = divmod(self._used, self.batch)
+        return order.rebatched(groups, [self.batch] * whole + [rest] if rest else [self.batch])
+
+    def _parsed_epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
+        """One epoch of parsed records: (images, labels, seed int64[2]) by batches."""
+        windows = self._parsed.shuffled(self.index, self.count, seed)
+        batches = windows.rebatch(self.batch, drop_remainder=self.drop).take(self.steps)
+
+        def numbered(step: tf.Tensor, pair: Any) -> Any:
+            return *pair, tf.stack([seed, step * self.count + self.index])
+
+        return batches.enumerate().map(plain(numbered))
+
+    def _finished(self, how: preprocess.Recipe, batches: tf.data.Dataset) -> tf.data.Dataset:
+        def make(images: tf.Tensor, labels: tf.Tensor, seed: Any = None) -> Any:
+            return preprocess.host_batch(images, seed, how), labels
+
+        return batches.map(plain(make), num_parallel_calls=parsed.PARALLEL)
+
+
+plain = parsed.plain
+
+
+def _drawn_anyhow(
+    how: preprocess.Recipe, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+    return preprocess.host_batch(images, tf.cast(seed, tf.int64), how), labels
+
+
+def check_epochs(epochs: int | None) -> None:
+    """Refuses fewer than one epoch.
+
+    Raises:
+        ArgumentError: it is neither None nor at least 1.
+    """
+    if epochs is not None and epochs < 1:
+        raise errors.ArgumentError(f"epochs: expected at least 1 or None, got {epochs}")
+
+
+def _checked_shard(shard: Shard | None) -> Shard:
+    index, count = shard or (0, 1)
+    if count < 1 or not 0 <= index < count:
+        raise errors.ArgumentError(
+            f"shard: expected (index, count) with 0 <= index < count, got {shard}"
+        )
+    return index, count

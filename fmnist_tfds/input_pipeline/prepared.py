@@ -1,0 +1,118 @@
+"""Which prepared data set, where its shards lie, how many examples each holds. Opens no socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from fmnist_tfds import catalog, errors
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a split: its path, the examples it must hold, and what tells it changed."""
+
+    path: pathlib.Path
+    examples: int
+    bytes: int
+    mtime_ns: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """One prepared split.
+
+    Attributes:
+        dataset: the data set's name, for messages and the catalog.
+        split: "train" or "test".
+        file_format: TFDS's name, "tfrecord" or "array_record".
+        shards: its files, in order.
+        source: the catalog's entry, or None for a data set that it does not hold.
+    """
+
+    dataset: str
+    split: catalog.Split
+    file_format: str
+    shards: tuple[Shard, ...]
+    source: catalog.Catalog | None
+
+    @property
+    def examples(self) -> int:
+        """How many examples all shards hold together."""
+        return sum(shard.examples for shard in self.shards)
+
+
+def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: Any) -> Any:
+    """A TFDS builder whose data is prepared.
+
+    Raises:
+        NotPreparedError: `data_dir` holds no prepared data set of that name.
+    """
+    if builder is None:
+        where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+        # tfds.builder(name) imports every data set of TFDS first: 0.4 s against 2 ms.
+        found = [
+            (tfds.core.Version(file.parent.name), file.parent)
+            for file in (where / name).glob("*/dataset_info.json")
+            if tfds.core.Version.is_valid(file.parent.name)
+        ]
+        if not found:
+            raise _not_prepared(name, where)
+        return tfds.builder_from_directory(str(max(found)[1]))
+    if not builder.is_prepared():
+        raise _not_prepared(builder.name, pathlib.Path(str(builder.data_path)))
+    return builder
+
+
+def find_split(builder: Any, split: str) -> Split:
+    """The shards of one split.
+
+    Raises:
+        ArgumentError: the data set has no such split.
+        RecordError: a shard that the data set's description names is not there.
+    """
+    if split not in ("train", "test") or split not in builder.info.splits:
+        raise errors.ArgumentError(
+            f"split: expected one of {sorted(builder.info.splits)}, got {split!r}"
+        )
+    info = builder.info.splits[split]
+    shards = []
+    for path, examples in zip(info.filepaths, info.shard_lengths, strict=True):
+        file = pathlib.Path(str(path))
+        try:
+            found = file.stat()
+        except OSError as error:
+            raise errors.RecordError(
+                f"{file}: the shard cannot be read: {error.strerror}", hint=_AGAIN
+            ) from error
+        shards.append(Shard(file, int(examples), found.st_size, found.st_mtime_ns))
+    return Split(
+        builder.name,
+        split,  # type: ignore[arg-type]
+        builder.info.file_format.value,
+        tuple(shards),
+        catalog.DATASETS.get(builder.name),
+    )
+
+
+_AGAIN = "prepare the data again: fmnist-tfds build --overwrite"
+
+
+def damaged(path: pathlib.Path, record: int, total: int, why: str) -> errors.RecordError:
+    """The error that names a damaged record of a shard."""
+    return errors.RecordError(
+        f"{path}: record {record} of {total:,} is damaged: {why}", hint=_AGAIN
+    )
+
+
+def _not_prepared(name: str, where: object) -> errors.NotPreparedError:
+    return errors.NotPreparedError(
+        f"no prepared data set {name} in {where}",
+        hint=f"make it once: fmnist-tfds build --data_dir=DIR, or "
+        f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare() after import fmnist_tfds; "
+        "then pass that data_dir",
+    )

@@ -1,0 +1,145 @@
+"""Shards of TFRecords as arrays: the constant layout by memory map, any other by parsing."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from fmnist_tfds import png, tfrecord
+from fmnist_tfds.input_pipeline import prepared
+
+
+def open_rows(shard: prepared.Shard, layout: tfrecord.Layout) -> npt.NDArray[np.uint8]:
+    """A shard of constant layout as uint8[examples, record_bytes], mapped."""
+    rows = np.memmap(shard.path, np.uint8, "r")
+    return rows.reshape(shard.examples, layout.record_bytes)
+
+
+def pixels_and_labels(
+    rows: npt.NDArray[np.uint8], layout: tfrecord.Layout
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """What framed records hold: views uint8[n, 28, 28] and uint8[n]."""
+    encoded = rows[:, layout.png_offset : layout.png_offset + png.LENGTH]
+    return png.pixels(encoded), rows[:, layout.label_offset]
+
+
+def check(shard: prepared.Shard, layout: tfrecord.Layout) -> None:
+    """Checks framing and PNG headers of a shard of constant layout, not its pixels.
+
+    Raises:
+        RecordError: a record is damaged.
+        MixedLayoutError: intact records of another layout stand among the others.
+    """
+    rows = open_rows(shard, layout)
+    for start in range(0, shard.examples, tfrecord.CHUNK):
+        piece = rows[start : start + tfrecord.CHUNK]
+        if (bad := layout.strangers(piece)).size:
+            broken = tfrecord.broken(piece[bad])
+            if broken.size:
+                raise _mismatch(shard, start + int(bad[broken[0]]))
+            raise MixedLayoutError(start + int(bad[0]))
+
+
+class MixedLayoutError(Exception):
+    """An intact record of another layout: the general path must read this shard."""
+
+
+def check_sums(shard: prepared.Shard, layout: tfrecord.Layout) -> None:
+    """Checks every record of a shard of constant layout against its crc32c.
+
+    Raises:
+        RecordError: a record is damaged.
+    """
+    rows = open_rows(shard, layout)
+    for start in range(0, shard.examples, tfrecord.CHUNK):
+        if (bad := tfrecord.broken(rows[start : start + tfrecord.CHUNK])).size:
+            raise _mismatch(shard, start + int(bad[0]))
+
+
+def _mismatch(shard: prepared.Shard, record: int) -> Exception:
+    why = "its bytes do not match its crc32c"
+    return prepared.damaged(shard.path, record, shard.examples, why)
+
+
+def offsets(shard: prepared.Shard) -> npt.NDArray[np.int64]:
+    """Where each record of a shard starts: int64[examples], in bytes.
+
+    Raises:
+        RecordError: the framing leads past the end, or to another number of records.
+    """
+    data = np.memmap(shard.path, np.uint8, "r").data if shard.bytes else memoryview(b"")
+    found = np.empty(shard.examples, np.int64)
+    position = 0
+    for record in range(shard.examples):
+        found[record] = position
+        if position + tfrecord.FRAME_HEAD <= shard.bytes:
+            length = struct.unpack_from("<Q", data, position)[0]
+            position += tfrecord.FRAME_HEAD + length + tfrecord.FRAME_TAIL
+            if position <= shard.bytes and length:
+                continue
+        raise prepared.damaged(
+            shard.path, record, shard.examples, f"cut short; the file has {shard.bytes:,} bytes"
+        )
+    if position != shard.bytes:
+        raise prepared.damaged(
+            shard.path,
+            shard.examples,
+            shard.examples,
+            f"{shard.bytes - position:,} bytes follow the last record",
+        )
+    return found
+
+
+def cut(
+    rows: tf.Tensor, layout: tfrecord.Layout, *, before: int = 0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What framed records hold: uint8[n, 28, 28, 1], int64[n].
+
+    Args:
+        rows: uint8[n, record_bytes - before].
+        layout: theirs.
+        before: bytes that are missing at the beginning of each.
+    """
+    start = layout.png_offset - before + png.ROWS_OFFSET
+    lines = rows[:, start : start + png.ROWS_END - png.ROWS_OFFSET]
+    images = tf.reshape(lines, [-1, png.SIZE, png.ROW_BYTES, 1])[:, :, 1:]
+    return images, tf.cast(rows[:, layout.label_offset - before], tf.int64)
+
+
+def decode_stored(records: tf.Tensor, layout: tfrecord.Layout) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch of serialized Examples of that layout: uint8[n, 28, 28, 1], int64[n]."""
+    rows = tf.io.decode_raw(records, tf.uint8, fixed_length=layout.payload_bytes)
+    return cut(rows, layout, before=tfrecord.FRAME_HEAD)
+
+
+def decode_any(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch of serialized Examples, images in any encoding: uint8[n, 28, 28, 1], int64[n]."""
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+    parsed = tf.io.parse_example(records, features)
+    images = tf.map_fn(
+        lambda encoded: tf.ensure_shape(tf.io.decode_image(encoded, channels=1), [28, 28, 1]),
+        parsed["image"],
+        fn_output_signature=tf.TensorSpec([28, 28, 1], tf.uint8),
+    )
+    return images, parsed["label"]
+
+
+def record_dataset(path: Any, offset: Any) -> tf.data.Dataset:
+    """The records of a TFRecord file from a byte offset on, each checked against its crc32c.
+
+    tf.data.TFRecordDataset has no offset argument; the op beneath it does.
+    """
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=tf.reshape(path, [1]),
+        compression_type="",
+        buffer_size=128 << 10,
+        byte_offsets=tf.reshape(tf.cast(offset, tf.int64), [1]),
+    )
+    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))

@@ -1,0 +1,290 @@
+"""The ladder: store, manual_dir, what other tools have on this disk, mirrors, one error."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from fmnist_tfds import atomic_file, catalog, config, errors, settings
+from fmnist_tfds.download import explain, fetch, folder, identify, outcomes, receipts, report
+from fmnist_tfds.download import progress as progress_
+from fmnist_tfds.download import store as stores
+
+FileOutcome = outcomes.FileOutcome
+Outcome = outcomes.Outcome
+
+
+def obtain_files(
+    *,
+    mirrors: str | Iterable[str | settings.Mirror] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    deadline_s: float | None = None,
+    offline: bool | None = None,
+    adopt_local: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    settings: settings.Settings | None = None,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    progress: progress_.Progress | None = None,
+) -> dict[str, pathlib.Path]:
+    """The four verified files: canonical name -> path.
+
+    Args:
+        mirrors: the mirror list, as text or entries; "off" for no network.
+        manual_dir: folder, archive or file that holds the data; tried before the network.
+        cache_dir: where verified files are kept.
+        config_file: TOML file.
+        deadline_s: seconds for the whole job.
+        offline: open no socket.
+        adopt_local: look in other tools' caches on this disk before asking the network.
+        out: folder that gets a copy of the four; the paths returned then lie there.
+        settings: all of the above at once, instead.
+        dataset: which data set.
+        progress: who is told about progress.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        ObtainError: no source delivered a file; the message lists every one with its cause.
+        StoreError: the cache or `out` cannot be written.
+    """
+    effective = settings or config.load(
+        mirrors=mirrors,
+        manual_dir=manual_dir,
+        cache_dir=cache_dir,
+        config_file=config_file,
+        deadline_s=deadline_s,
+        offline=offline,
+        adopt_local=adopt_local,
+        dataset=dataset,
+    )
+    outcome = obtain(
+        effective, dataset=dataset, out=pathlib.Path(out) if out else None, progress=progress
+    )
+    if outcome.error is not None:
+        raise outcome.error
+    return {name: file.path for name, file in outcome.files.items() if file.path}
+
+
+def obtain(
+    settings: settings.Settings,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    out: pathlib.Path | None = None,
+    progress: progress_.Progress | None = None,
+) -> Outcome:
+    """Obtains the four files; what failed is told in the outcome, not raised.
+
+    Args:
+        settings: where from and how.
+        dataset: which data set.
+        out: folder that gets a copy of the four.
+        progress: who is told about progress.
+    """
+    return _Ladder(settings, dataset, progress or progress_.Silent()).climb(out)
+
+
+class _Ladder:
+    def __init__(
+        self, options: settings.Settings, dataset: catalog.Catalog, report_to: progress_.Progress
+    ) -> None:
+        self._options = options
+        self._dataset = dataset
+        self._report = report_to
+        self._started_s = time.monotonic()
+        self._store = stores.Store(options.cache_dir / dataset.name, dataset)
+        self._files: dict[str, FileOutcome] = {}
+        self._attempts: dict[str, list[fetch.Attempt]] = {f.name: [] for f in dataset.files}
+        self._records: dict[str, dict[str, Any]] = {}
+        self._error: errors.FmnistError | None = None
+
+    def climb(self, out: pathlib.Path | None) -> Outcome:
+        for note in (*self._options.notes, *self._warnings()):
+            self._report.note(note)
+        try:
+            for rung in (self._look_in_store, self._manual, self._adopt_local, self._mirrors):
+                if not self._missing():
+                    break
+                rung()
+        except errors.FmnistError as error:
+            self._error = error
+        missing = self._missing()
+        if missing and self._options.offline:
+            off = explain.named("offline")
+            for file in missing:
+                self._attempts[file.name].append(
+                    fetch.Attempt("the network", "failed", off.cause, evidence=off.evidence)
+                )
+        if missing and self._error is None:
+            self._error = report.obtain_error(
+                missing,
+                self._attempts,
+                dataset=self._dataset,
+                is_offline=self._options.offline,
+            )
+        if missing and self._error is not None:
+            for file in missing:
+                attempts = tuple(self._attempts[file.name])
+                self._files[file.name] = FileOutcome(None, None, None, attempts)
+        elif out is not None:
+            self._copy_to(out)
+        files = {f.name: self._files[f.name] for f in self._dataset.files}
+        return Outcome(files, time.monotonic() - self._started_s, self._receipt(), self._error)
+
+    def _missing(self) -> list[catalog.SourceFile]:
+        return [f for f in self._dataset.files if f.name not in self._files]
+
+    def _warnings(self) -> list[str]:
+        return [
+            f"{settings.mask_url(m.url)}: insecure_tls: its certificate is not checked; the bytes "
+            "are, against the pinned digests"
+            for m in self._options.mirrors
+            if m.insecure_tls and not self._options.offline
+        ]
+
+    def _look_in_store(self) -> None:
+        for file in self._missing():
+            if path := self._store.lookup(file):
+                self._have(file, path, "cache")
+
+    def _manual(self) -> None:
+        if self._options.manual_dir is not None:
+            self._take(self._options.manual_dir)
+
+    def _adopt_local(self) -> None:
+        if not self._options.adopt_local:
+            return
+        for place in _places():
+            if self._missing() and place.exists():
+                self._take(place)
+
+    def _take(self, place: pathlib.Path) -> None:
+        """Takes what `place` holds; what it lacks is on record as failed attempts."""
+        told: dict[str, fetch.Attempt] = {}
+        for file in self._missing():
+            found = folder.find(place, file, self._dataset)
+            if found.path is not None and found.identity is not None:
+                self._use(file, found.path, found.identity, found.attempt)
+            else:
+                told[file.name] = found.attempt
+        if self._missing() and not (place.exists() and self._adopt(place)):
+            for name, attempt in told.items():
+                self._attempts[name].append(attempt)
+                self._report.note(f"{attempt.url}: {attempt.cause}: {attempt.evidence}")
+
+    def _use(
+        self,
+        file: catalog.SourceFile,
+        path: pathlib.Path,
+        identity: identify.Identity,
+        attempt: fetch.Attempt,
+    ) -> None:
+        is_canonical = identity.verdict == "genuine"
+        if not is_canonical:
+            try:
+                published = self._publish_copy(path, file, str(path))
+            except errors.StoreError as error:
+                # Genuine all the same: used where it lies.
+                self._report.note(error.message)
+            else:
+                self._attempts[file.name].append(attempt)
+                self._have(file, published, str(path))
+                return
+        self._attempts[file.name].append(attempt)
+        self._records[file.name] = {
+            "source": str(path),
+            **receipts.digests(file, canonical_gz=is_canonical),
+        }
+        self._have(file, path, str(path))
+
+    def _adopt(self, place: pathlib.Path) -> bool:
+        """Hands `place` to exchange.adopt; True if that yielded all files still missing."""
+        adopt = importlib.import_module("fmnist_tfds.exchange.adopt")
+        with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
+            try:
+                made = adopt.adopt(place, pathlib.Path(scratch), dataset=self._dataset)
+            except errors.FmnistError as error:
+                self._report.note(f"{place}: {error.message}")
+                return False
+            files = getattr(made, "files", made)
+            for file in self._missing():
+                published = self._publish_copy(files[file.name], file, str(place))
+                self._attempts[file.name].append(fetch.Attempt(url=str(place), outcome="ok"))
+                self._have(file, published, str(place))
+        return True
+
+    def _publish_copy(
+        self, path: pathlib.Path, file: catalog.SourceFile, source: str
+    ) -> pathlib.Path:
+        part = self._store.part_path(file)
+        try:
+            shutil.copyfile(path, part)
+            return self._store.publish(part, file, {"source": source})
+        except OSError as error:
+            raise stores.unwritable(self._store.directory, error) from error
+        finally:
+            self._store.parts.release(part, keep=False)
+
+    def _mirrors(self) -> None:
+        deadline_s = self._started_s + self._options.network.deadline_s
+        missing = self._missing()
+        is_possible = any(m.is_local or not self._options.offline for m in self._options.mirrors)
+        if not is_possible:
+            return
+        result = fetch.fetch_all(
+            self._options, missing, self._store, report=self._report, deadline_s=deadline_s
+        )
+        for file in missing:
+            got = result.files[file.name]
+            self._attempts[file.name].extend(got.attempts)
+            if got.path is not None:
+                self._have(file, got.path, got.source)
+        if result.error is not None:
+            raise result.error
+
+    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str) -> None:
+        record = self._records.get(file.name) or self._store.record(file)
+        sha256 = record.get("file_sha256") or (
+            file.gz_sha256 if record.get("canonical_gz") else stores.sha256(path)
+        )
+        attempts = tuple(self._attempts[file.name])
+        self._files[file.name] = FileOutcome(path, sha256, source, attempts)
+
+    def _receipt(self) -> dict[str, Any]:
+        records = {
+            name: self._records.get(name) or self._store.record(self._dataset.file(name))
+            for name, file in self._files.items()
+            if file.path is not None
+        }
+        return receipts.assemble(records, dataset=self._dataset)
+
+    def _copy_to(self, out: pathlib.Path) -> None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for file in self._dataset.files:
+                had = self._files[file.name]
+                assert had.path is not None
+                target = out / file.name
+                if not (target.exists() and target.samefile(had.path)):
+                    with had.path.open("rb") as source, atomic_file.replacing(target) as copy:
+                        shutil.copyfileobj(source, copy)
+                self._files[file.name] = dataclasses.replace(had, path=target)
+            receipts.write_json(out / receipts.NAME, self._receipt())
+        except OSError as error:
+            self._error = errors.StoreError(
+                f"{out}: cannot be written: {error.strerror or error}",
+                hint="free space or rights there, or choose another folder for --out",
+            )
+
+
+def _places() -> list[pathlib.Path]:
+    """Where other tools keep these files on this machine."""
+    module = importlib.import_module("fmnist_tfds.exchange.places")
+    return [pathlib.Path(place) for place in module.existing()]

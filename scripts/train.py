@@ -1,0 +1,45 @@
+#!/usr/bin/env python
+"""Trains from prepared TFRecords: train.py --config=configs/training-cnn.toml --workdir=run
+
+The data must be prepared (`fmnist-tfds build --data_dir=D`). Run again with the same workdir, it
+resumes.
+"""
+
+import logging
+import pathlib
+
+from absl import app, flags
+
+import fmnist_tfds  # noqa: F401  registers the data sets
+from fmnist_tfds import cli, cli_output, config, errors, training
+
+_CONFIG = flags.DEFINE_string("config", None, "TOML file with a [training] table.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.json.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data_dir; beats the TOML's.")
+
+
+def main(argv: list[str]) -> int:
+    """Parses and calls training.train_and_evaluate."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    logging.getLogger("fmnist_tfds").setLevel(logging.INFO)
+    try:
+        table = config.training_table(_CONFIG.value)
+        if _DATA_DIR.value is not None:
+            table["data_dir"] = _DATA_DIR.value
+        settings = training.TrainingConfig.from_table(table, where=f"{_CONFIG.value}: [training]")
+        workdir = pathlib.Path(_WORKDIR.value)
+        found = training.train_and_evaluate(settings, workdir)
+    except errors.FmnistError as error:
+        cli_output.print_error(error, as_json=False)
+        return cli.exit_code(error)
+    print(
+        f"test accuracy {found.metrics['test_accuracy']:.2%} on {found.metrics['data']}, "
+        f"{found.metrics['test_examples']:,} test images; {workdir / 'metrics.json'}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

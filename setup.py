@@ -1,0 +1,75 @@
+"""Packaging of fmnist_tfds."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "fmnist_tfds" / "__init__.py").read_text(encoding="utf-8")
+).group(1)
+
+# The seams used in TFDS and TensorFlow are not all public: both ends of each bound are tested.
+TENSORFLOW = "tensorflow>=2.20,<2.22"
+
+setuptools.setup(
+    name="fmnist_tfds",
+    version=VERSION,
+    description="A Fashion-MNIST that always arrives, is provably the right bytes, "
+    "and feeds the accelerator at memory speed",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=setuptools.find_packages(include=["fmnist_tfds", "fmnist_tfds.*"]),
+    package_data={
+        "fmnist_tfds": ["py.typed", "*/*.md", "*/*.bib", "*/*.txt", "*/*.tsv", "*/*.bin"],
+    },
+    install_requires=[
+        "absl-py>=2.0",
+        "filelock>=3.12",
+        # etils >= 1.14 no longer brings it, TFDS 4.9.10 imports it without declaring it:
+        # without it no custom dataset can be built on a clean install.
+        "importlib_resources>=6.0",
+        "numpy>=1.26",
+        "platformdirs>=4.0",
+        "requests>=2.31",
+        "rich>=13.0",
+        TENSORFLOW,
+        "tensorflow-datasets>=4.9.9,<4.9.11",
+        "truststore>=0.9",
+        # session.py and transfer.py use seams of urllib3 2 that are not all public.
+        "urllib3>=2.1,<3",
+    ],
+    extras_require={
+        # What the `tfds` command imports without declaring it (about 640 MB together).
+        "build": ["apache-beam", "mlcroissant"],
+        "cuda": [TENSORFLOW.replace("tensorflow", "tensorflow[and-cuda]", 1)],
+        "plots": ["matplotlib>=3.8"],
+        "cloud": ["fsspec", "gcsfs", "s3fs"],
+        "socks": ["PySocks>=1.7"],
+        "parquet": ["pyarrow>=15"],
+        "test": [
+            "dill",
+            "hypothesis>=6",
+            "matplotlib>=3.8",
+            "mypy>=1.11",
+            "pyarrow>=15",
+            "PySocks>=1.7",
+            "pandas>=2",
+            "pytest>=8",
+            "ruff>=0.6",
+            "types-requests",
+        ],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
+        "dev": ["pre-commit"],
+    },
+    entry_points={"console_scripts": ["fmnist-tfds=fmnist_tfds.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,107 @@
+"""Real processes: a clean environment, always bounded in time, ended by their own id."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+LIMIT_S = 150.0
+
+
+@dataclasses.dataclass
+class Child:
+    """One process and where its output goes."""
+
+    process: subprocess.Popen
+    log: pathlib.Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def result(self, limit_s: float = LIMIT_S) -> dict:
+        """The JSON on its last line; fails with all of its output."""
+        code = self.wait(limit_s)
+        assert code == 0, f"exit code {code}\n{self.output[-6000:]}"
+        return json.loads(self.output.strip().splitlines()[-1])
+
+    def wait(self, limit_s: float = LIMIT_S) -> int:
+        """The exit code; kills it after `limit_s` seconds."""
+        try:
+            return self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"still running after {limit_s} s\n{self.output[-6000:]}"
+            ) from None
+
+    def kill(self) -> None:
+        """SIGKILL: no handler, no clean-up."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for(self, text: str, limit_s: float = 60.0) -> str:
+        """The first line that holds `text`."""
+        for _ in range(int(limit_s / 0.05)):
+            for line in self.output.splitlines():
+                if text in line:
+                    return line
+            assert self.process.poll() is None, f"it ended\n{self.output[-6000:]}"
+            time.sleep(0.05)
+        self.kill()
+        raise AssertionError(f"no {text!r} after {limit_s} s\n{self.output[-6000:]}")
+
+
+class Children:
+    """All processes of one test."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        self._all: list[Child] = []
+
+    def start(self, *command: object, environ: dict[str, str] | None = None) -> Child:
+        """Starts `python COMMAND...`, or COMMAND itself where it begins with "/"."""
+        words = [str(word) for word in command]
+        if not words[0].startswith("/") or words[0].endswith(".py"):
+            words.insert(0, sys.executable)
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key != "TF_CONFIG" and (not key.startswith("FMNIST_TFDS_") or key.endswith("_DIR"))
+        }
+        kept |= {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}",
+            "PYTHONUNBUFFERED": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        log = pathlib.Path(tempfile.mkstemp(dir=self._folder, suffix=".log")[1])
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                words, stdout=stream, stderr=subprocess.STDOUT, env=kept | (environ or {})
+            )
+        child = Child(process, log)
+        self._all.append(child)
+        return child
+
+    def end(self) -> None:
+        """Ends what still runs."""
+        for child in self._all:
+            if child.process.poll() is None:
+                child.kill()
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,24 @@
+"""Run as a trainer process: two epochs from a tf.data service; says when it is half-way."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numbered
+
+from fmnist_tfds import input_pipeline
+
+data_dir, address = sys.argv[1:]
+batches = input_pipeline.make_train(
+    50, data_dir=data_dir, name="numbered_clothes", dtype="uint8", service=address, verify=False
+)
+epochs = []
+for _ in range(2):
+    seen: list[int] = []
+    for number, (images, _) in enumerate(batches):
+        seen.extend(numbered.numbers(images).tolist())
+        if number == 40 and not epochs:
+            print("half-way", flush=True)
+    epochs.append({"examples": len(seen), "different": len(set(seen))})
+print(json.dumps(epochs))

@@ -1,0 +1,134 @@
+"""The claim: one owner, the dead and the silent set aside, every wait bounded."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fmnist_tfds import claim
+
+
+class FakeTime:
+    """A clock that only sleeping moves on; may do something at each sleep."""
+
+    def __init__(self, at_sleep=lambda: None):
+        self.now_s = 0.0
+        self.at_sleep = at_sleep
+
+    def clock(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        assert seconds >= 0
+        self.now_s += max(seconds, 1e-3)
+        self.at_sleep()
+
+
+def make(path, time):
+    return claim.Claim(path, clock=time.clock, sleep=time.sleep)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".1.0.0.preparing"
+
+
+@pytest.fixture
+def owned(path):
+    """A claim held by this process."""
+    owner = claim.Claim(path)
+    assert owner.acquire(lambda: False) == "held"
+    yield owner
+    owner.release()
+
+
+def test_claim_is_held_by_one_and_gone_after_release(path):
+    first = claim.Claim(path)
+    assert first.acquire(lambda: False) == "held"
+    assert json.loads(path.read_bytes())["pid"] == os.getpid()
+    first.release()
+    assert not path.exists()
+    first.release()
+
+
+def test_claim_returns_done_when_the_owner_has_finished(path, owned):
+    time = FakeTime()
+    assert make(path, time).acquire(lambda: time.now_s > 20, silent_s=1e9) == "done"
+    assert path.exists()
+
+
+def test_claim_wait_is_bounded_and_says_so(path, owned, caplog):
+    time = FakeTime()
+    with caplog.at_level(logging.WARNING):
+        assert make(path, time).acquire(lambda: False, wait_s=90.0, silent_s=1e9) == "beside"
+    assert 90.0 <= time.now_s < 94.0
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert f"process {os.getpid()}" in lines[0]
+    assert "of at most 90 s" in lines[0]
+    assert "working beside it" in lines[-1]
+    assert path.exists()
+
+
+def test_claim_of_a_living_owner_is_never_taken(path, owned):
+    time = FakeTime(at_sleep=owned._beat)
+    assert make(path, time).acquire(lambda: False, wait_s=300.0, silent_s=30.0) == "beside"
+    assert path.exists()
+
+
+def test_claim_of_a_silent_owner_is_taken_over(path, owned):
+    # As from a node that lost its power: the file stays, and nobody rewrites it.
+    time = FakeTime()
+    other = make(path, time)
+    assert other.acquire(lambda: False, silent_s=30.0) == "held"
+    assert 30.0 <= time.now_s < 34.0
+    owned.release()
+    assert path.exists(), "the former owner removed its successor's claim"
+    other.release()
+    assert not path.exists()
+
+
+def test_claim_of_a_dead_process_is_taken_over_at_once_with_its_folder(path):
+    text = (
+        "import os, sys, pathlib\n"
+        "from fmnist_tfds import claim\n"
+        "owner = claim.Claim(pathlib.Path(sys.argv[1]))\n"
+        "owner.acquire(lambda: False)\n"
+        "owner.note(pathlib.Path('incomplete.ABC_1.0.0'))\n"
+        "os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text, str(path)], timeout=60)
+    assert done.returncode == 9
+    assert path.exists()
+    time = FakeTime()
+    heir = make(path, time)
+    assert heir.acquire(lambda: False) == "held"
+    assert time.now_s < 1.0
+    assert [orphan.name for orphan in heir.orphans] == ["incomplete.ABC_1.0.0"]
+    heir.release()
+
+
+def test_claim_that_is_no_json_counts_as_silent_not_as_dead(path):
+    path.write_bytes(b"")
+    time = FakeTime()
+    heir = make(path, time)
+    assert heir.acquire(lambda: False, silent_s=30.0) == "held"
+    assert time.now_s >= 30.0
+    assert heir.orphans == []
+    heir.release()
+
+
+def test_claim_in_a_missing_folder_raises(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        claim.Claim(tmp_path / "absent" / "x").acquire(lambda: False)
+
+
+def test_claim_of_another_kernel_is_never_dead_by_process_number(path):
+    path.write_text(json.dumps({"host": "n7", "pid": 2**22 + 5, "kernel": "other", "beat": 1}))
+    time = FakeTime()
+    assert make(path, time).acquire(lambda: False, wait_s=20.0) == "beside"

@@ -1,0 +1,151 @@
+"""Several workers on one data set: exactly once, in process and in two real ones."""
+
+from __future__ import annotations
+
+import json
+
+import children
+import numbered
+import numpy as np
+import pytest
+
+from fmnist_tfds import cli, errors, input_pipeline
+
+TRAIN = children.ROOT / "scripts" / "train_multi_worker.py"
+SEE = children.HERE / "see_numbers.py"
+
+
+def cluster(processes, count, script, *options, different=()):
+    """`count` worker processes of one cluster; `different` are further options of each."""
+    ports = [f"127.0.0.1:{children.free_port()}" for _ in range(count)]
+    return [
+        processes.start(
+            script,
+            *options,
+            *(different[index] if different else ()),
+            environ={
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": ports}, "task": {"type": "worker", "index": index}}
+                )
+            },
+        )
+        for index in range(count)
+    ]
+
+
+def shares(data_dir, count, batch_size, make=input_pipeline.make_train, **options):
+    """What each worker is given in one epoch: numbers, and how long its batches are."""
+    found = []
+    for index in range(count):
+        batches = make(
+            batch_size,
+            data_dir=data_dir,
+            name="numbered_clothes",
+            dtype="uint8",
+            shard=(index, count),
+            verify=False,
+            **options,
+        )
+        parts = [numbered.numbers(images) for images, _ in batches]
+        assert len(parts) == int(batches.cardinality())
+        found.append(parts)
+    return found
+
+
+@pytest.mark.parametrize("source", ["resident", "stream"])
+@pytest.mark.parametrize("batch_size", [37, 128, 1009])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_workers_get_every_example_exactly_once(numbered_data, count, batch_size, source):
+    parts = shares(numbered_data, count, batch_size, source=source, seed=3)
+    every = np.concatenate([part for worker in parts for part in worker])
+    np.testing.assert_array_equal(np.sort(every), np.arange(numbered.TRAIN))
+    sizes = [sum(map(len, worker)) for worker in parts]
+    assert max(sizes) - min(sizes) <= (1 if source == "resident" else 120)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_interleaved_are_the_order_of_one(numbered_data, count):
+    (alone,) = shares(numbered_data, 1, 1000, seed=5)
+    parts = [np.concatenate(worker) for worker in shares(numbered_data, count, 100, seed=5)]
+    together = np.empty(numbered.TRAIN, np.int64)
+    for index, part in enumerate(parts):
+        together[index::count] = part
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_that_drop_the_remainder_take_equally_many_steps(numbered_data, count):
+    parts = shares(numbered_data, count, 101, drop_remainder=True)
+    assert len({len(worker) for worker in parts}) == 1
+    every = np.concatenate([part for worker in parts for part in worker])
+    assert len(set(every.tolist())) == len(every) > numbered.TRAIN - count * 101 - count
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_eval_over_workers_is_exact(numbered_data, count):
+    parts = shares(numbered_data, count, 64, make=input_pipeline.make_eval)
+    every = np.concatenate([part for worker in parts for part in worker])
+    np.testing.assert_array_equal(np.sort(every), np.arange(numbered.TEST))
+
+
+@pytest.mark.parametrize("shard", [(0, 0), (2, 2), (-1, 2), (5, 3)])
+def test_shard_out_of_range_is_named(numbered_data, shard):
+    with pytest.raises(errors.ArgumentError, match="0 <= index < count"):
+        input_pipeline.make_train(
+            10, data_dir=numbered_data, name="numbered_clothes", shard=shard, verify=False
+        )
+
+
+@pytest.mark.slow
+def test_two_worker_processes_see_every_example_once_each_epoch(processes, numbered_data):
+    # 10,006 and 10,005 examples: with 667 one of them takes a step more.
+    workers = cluster(processes, 2, SEE, numbered_data, 667, 2)
+    results = [worker.result() for worker in workers]
+    for epoch in range(2):
+        every = np.concatenate([result["seen"][epoch] for result in results])
+        np.testing.assert_array_equal(np.sort(every), np.arange(numbered.TRAIN))
+    assert results[0]["seen"][0] != results[0]["seen"][1]
+
+
+OPTIONS = ("--dataset", "numbered_clothes", "--epochs", 1, "--batch_size", 2001)
+
+
+@pytest.mark.slow
+def test_two_worker_processes_train_one_model(processes, numbered_data, tmp_path):
+    options = ("--data_dir", numbered_data, *OPTIONS, "--workdir", tmp_path / "work")
+    first, second = (worker.result() for worker in cluster(processes, 2, TRAIN, *options))
+    assert [epoch["examples"] for epoch in first["epochs"]] == [numbered.TRAIN]
+    # The share of 10,006 takes six batches, the other five: it goes on without data.
+    assert [epoch["steps"] for epoch in first["epochs"]] == [6]
+    assert first["test_examples"] == numbered.TEST
+    assert first | {"worker": 1} == second
+
+
+@pytest.mark.slow
+def test_worker_processes_with_different_seeds_are_told(processes, numbered_data):
+    options = ("--data_dir", numbered_data, *OPTIONS)
+    workers = cluster(processes, 2, TRAIN, *options, different=[("--seed", 0), ("--seed", 1)])
+    for worker in workers:
+        assert worker.wait() == 2
+        assert "the 2 replicas do not train alike" in worker.output
+        assert "seed: 0 on replica 0; 1 on replica 1" in worker.output
+        assert "Traceback" not in worker.output
+
+
+@pytest.mark.slow
+def test_worker_process_without_prepared_data_is_told(processes, tmp_path):
+    worker = processes.start(TRAIN, "--data_dir", tmp_path)
+    assert worker.wait() == cli.exit_code(errors.NotPreparedError("")) == 1
+    assert "error: " in worker.output
+    assert "Traceback" not in worker.output
+
+
+@pytest.mark.slow
+def test_worker_process_that_is_killed_ends_the_others_in_bounded_time(processes, numbered_data):
+    options = ("--data_dir", numbered_data, *OPTIONS[:-1], 100, "--epochs", 50)
+    first, second = cluster(processes, 2, TRAIN, *options)
+    first.wait_for("training with 2 replicas")
+    second.wait_for("training with 2 replicas")
+    second.kill()
+    assert first.wait() == 1
+    assert "Error" in first.output

@@ -1,0 +1,176 @@
+"""A real tf.data service on loopback: a dispatcher, two workers, one of them killed half-way."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import children
+import numbered
+import numpy as np
+import pytest
+
+from fmnist_tfds import errors, input_pipeline
+
+SCRIPT = children.ROOT / "scripts" / "data_service.py"
+
+
+class Service:
+    """Dispatcher and workers as processes, as the deployment starts them."""
+
+    def __init__(self, processes, workers):
+        self._processes = processes
+        self.dispatcher = processes.start(SCRIPT, "dispatcher", "--port", 0)
+        self.address = self.dispatcher.wait_for("dispatcher at").split()[-1]
+        self.ports = [children.free_port() for _ in range(workers)]
+        self.workers = [self.start_worker(port) for port in self.ports]
+        for worker in self.workers:
+            worker.wait_for("worker at")
+
+    def start_worker(self, port):
+        return self._processes.start(
+            SCRIPT,
+            "worker",
+            "--dispatcher",
+            self.address.removeprefix("grpc://"),
+            "--port",
+            port,
+            "--address",
+            "127.0.0.1",
+        )
+
+
+@pytest.fixture(scope="module")
+def module_processes(tmp_path_factory):
+    started = children.Children(tmp_path_factory.mktemp("service"))
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def service(module_processes):
+    return Service(module_processes, 2)
+
+
+def make(data_dir, address, batch_size=100, **options):
+    return input_pipeline.make_train(
+        batch_size,
+        data_dir=data_dir,
+        name="numbered_clothes",
+        dtype="uint8",
+        service=address,
+        verify=False,
+        **options,
+    )
+
+
+def epoch_of(batches):
+    return np.concatenate([numbered.numbers(images) for images, _ in batches])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_service_gives_trainers_every_example_exactly_once(numbered_data, service, count):
+    trainers = [
+        make(numbered_data, service.address, 37, shard=(index, count)) for index in range(count)
+    ]
+    for _ in range(2):
+        every = np.concatenate([epoch_of(batches) for batches in trainers])
+        np.testing.assert_array_equal(np.sort(every), np.arange(numbered.TRAIN))
+
+
+@pytest.mark.slow
+def test_service_serves_the_next_run_of_the_same_seed(numbered_data, service):
+    # A job shared by name gave the second run nothing, without an error.
+    for _ in range(2):
+        runs = [make(numbered_data, service.address, shard=(i, 2), seed=1) for i in range(2)]
+        assert sum(len(epoch_of(run)) for run in runs) == numbered.TRAIN
+
+
+@pytest.mark.slow
+def test_service_shuffles_each_epoch_anew(numbered_data, service):
+    batches = make(numbered_data, service.address)
+    first, second = epoch_of(batches), epoch_of(batches)
+    assert first.tolist() != second.tolist()
+    assert np.abs(np.diff(first)).mean() > numbered.TRAIN / 10
+
+
+@pytest.mark.slow
+def test_service_graph_holds_no_large_tensor(numbered_data, service):
+    graph = make(numbered_data, service.address)._as_serialized_graph()
+    assert len(graph.numpy()) < 200_000
+
+
+@pytest.mark.slow
+def test_service_goes_on_when_a_worker_is_killed_and_comes_back(processes, numbered_data):
+    service = Service(processes, 2)
+    trainer = processes.start(children.HERE / "consume.py", numbered_data, service.address)
+    trainer.wait_for("half-way")
+    service.workers[0].kill()
+    service.start_worker(service.ports[0]).wait_for("worker at")
+    first, second = trainer.result(90)
+    # A worker may hold two windows, which is all of so small a data set: no share of it is
+    # promised for this epoch, only that nothing comes twice and that the next one is whole.
+    assert 41 * 50 <= first["examples"] == first["different"] <= numbered.TRAIN
+    assert second == {"examples": numbered.TRAIN, "different": numbered.TRAIN}
+
+
+@contextlib.contextmanager
+def listening(answer):
+    """A server that accepts, and answers with those bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                held.append(connection)
+                if answer:
+                    connection.recv(64)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"grpc://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(5)
+        for connection in held:
+            connection.close()
+
+
+def test_service_that_accepts_and_never_answers_is_a_bounded_error(numbered_data):
+    started = time.monotonic()
+    with (
+        listening(b"") as address,
+        pytest.raises(errors.ArgumentError, match=r"no tf.data dispatcher answers at .*timed out"),
+    ):
+        make(numbered_data, address)
+    assert time.monotonic() - started < 60
+
+
+def test_service_that_is_a_web_server_is_named(numbered_data):
+    with (
+        listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address,
+        pytest.raises(errors.ArgumentError, match="does not speak gRPC"),
+    ):
+        make(numbered_data, address)
+
+
+def test_service_on_a_closed_port_is_an_error(numbered_data, closed_port):
+    with pytest.raises(errors.ArgumentError, match="refused"):
+        make(numbered_data, f"grpc://127.0.0.1:{closed_port}")
+
+
+@pytest.mark.parametrize("address", ["localhost:5050", "http://h:1", "grpc://h", "grpc://h:x"])
+def test_service_address_of_another_form_is_an_error(numbered_data, address):
+    with pytest.raises(errors.ArgumentError, match="expected grpc://host:port"):
+        make(numbered_data, address)
+
+
+@pytest.mark.slow
+def test_data_service_script_ends_on_sigterm(processes):
+    dispatcher = processes.start(SCRIPT, "dispatcher", "--port", 0)
+    dispatcher.wait_for("dispatcher at")
+    dispatcher.process.terminate()
+    assert dispatcher.wait(30) == 0

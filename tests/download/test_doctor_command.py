@@ -1,0 +1,237 @@
+"""`fmnist-tfds doctor` as people and programs meet it: table, JSON, page, request, exit code."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import itertools
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from rich import console as rich_console
+
+from fmnist_tfds import catalog, cli, cli_doctor, settings
+from fmnist_tfds.download import doctor, findings, report_html
+
+DATASET = catalog.FASHION_MNIST
+
+
+@pytest.fixture
+def broken(closed_port):
+    """A report of three sources: refused, without an address, a folder that is not there."""
+    mirrors = (
+        f"http://127.0.0.1:{closed_port}/<script>alert(1)</script>/",
+        "https://a-mirror-with-a-rather-long-name.example.org/some/folder/",
+        "file:///no/such/folder/",
+    )
+    found = settings.Settings(
+        mirrors=tuple(settings.Mirror(url=url) for url in mirrors),
+        cache_dir=pathlib.Path("/no/such/cache"),
+    )
+    contradiction = findings.Finding("NO_PROXY", "it swallows a mirror", "narrow it")
+    return doctor.examine(found, (contradiction,), sleep=lambda _: None)
+
+
+def _printed(report, width, **options):
+    text = io.StringIO()
+    console = rich_console.Console(file=text, width=width, highlight=False, **options)
+    cli_doctor.print_report(report, console)
+    return text.getvalue()
+
+
+def test_doctor_command_finds_the_real_files_and_exits_0(real_mirror, capsys):
+    assert cli.run(["doctor", f"--mirrors={real_mirror.url}"]) == 0
+    out = capsys.readouterr().out
+    assert "Fashion-MNIST can be had, from 1 of 1 source" in out
+    head = next(line for line in out.splitlines() if line.lstrip().startswith("source"))
+    assert head.split()[-7:] == list(findings.STAGES)
+
+
+def test_doctor_command_exits_3_where_there_is_no_way(closed_port, capsys):
+    url = f"http://127.0.0.1:{closed_port}/"
+    assert cli.run(["doctor", f"--mirrors={url}", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    (source,) = document["sources"]
+    assert document["ok"] is False
+    assert source["cause"] == "connect-refused"
+    assert source["evidence"]
+    assert source["remedy"]
+    assert source["stages"]["tcp"]["outcome"] == "failed"
+
+
+def test_doctor_command_prints_the_request_to_send(real_mirror, capsys):
+    assert cli.run(["doctor", f"--mirrors={real_mirror.url},default", "--allowlist"]) == 0
+    out = capsys.readouterr().out
+    for file in DATASET.files:
+        assert f"{file.name}  {file.gz_bytes:,} bytes" in out
+        assert file.gz_sha256 in out
+    port = re.search(r":(\d+)/", real_mirror.url).group(1)
+    needed = out.partition("Seen from here")[0]
+    assert f"127.0.0.1  TCP {port} HTTP" in needed
+    assert "fashion-mnist.s3.eu-central-1.amazonaws.com" not in needed
+    assert "raw.githubusercontent.com" in out
+    assert "30,878,645 bytes" in out
+    assert max(map(len, out.splitlines())) <= 90
+
+
+def test_doctor_request_asks_for_one_tls_host_where_nothing_is_known():
+    found = settings.Settings(
+        mirrors=tuple(settings.Mirror(url=url) for url in reversed(DATASET.mirrors)),
+        cache_dir=pathlib.Path("/no/such/cache"),
+        offline=True,
+    )
+    needed = doctor.examine(found).allowlist.partition("Seen from here")[0]
+    assert needed.count(" TCP ") == 1
+    assert "TCP 443 HTTPS" in needed
+    assert "jsdelivr" not in needed
+
+
+@pytest.mark.parametrize("place", ["missing/report.html", "."])
+def test_doctor_command_refuses_an_unwritable_page_before_it_looks(place, tmp_path, capsys):
+    path = tmp_path / place
+    assert cli.run(["doctor", "--mirrors=off", f"--html={path}"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_doctor_command_writes_the_page(real_mirror, tmp_path):
+    path = tmp_path / "report.html"
+    assert cli.run(["doctor", f"--mirrors={real_mirror.url}", f"--html={path}"]) == 0
+    assert "<strong>Yes." in path.read_text(encoding="utf-8")
+
+
+def test_doctor_command_never_imports_tensorflow(closed_port):
+    code = (
+        "import sys\nfrom fmnist_tfds import cli\n"
+        f"code = cli.run(['doctor', '--mirrors=http://127.0.0.1:{closed_port}/', '--json'])\n"
+        "assert code == 3\nassert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+
+
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 120])
+def test_doctor_table_fits_the_terminal(width, broken):
+    before_remedies = _printed(broken, width).partition("\n# ")[0]
+    for line in before_remedies.splitlines():
+        # What is to be pasted (a URL) stays in one piece: the terminal breaks it.
+        assert len(line) <= width or len(line.split()[-1]) > width - 16, line
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_doctor_table_is_plain_text_away_from_a_terminal(width, broken):
+    assert "\x1b" not in _printed(broken, width)
+
+
+def test_doctor_table_is_coloured_on_a_terminal_unless_no_color(broken):
+    terminal = {"force_terminal": True, "color_system": "standard"}
+    assert "\x1b[1;31m" in _printed(broken, 80, **terminal)
+    assert "\x1b[1;31m" not in _printed(broken, 80, no_color=True, **terminal)
+
+
+class _Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.cells, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_doctor_page_needs_nothing_from_outside_and_no_script(broken):
+    text = report_html.page(broken)
+    page = _Page(text)
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
+    assert not [a for _, attributes in page.tags for a in attributes if a in ("src", "href")]
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+    assert "&lt;script&gt;" in text
+
+
+def test_doctor_page_can_be_read_by_a_screen_reader(broken):
+    page = _Page(report_html.page(broken))
+    tags = [tag for tag, _ in page.tags]
+    levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
+    assert ("html", {"lang": "en"}) in page.tags
+    assert {"main", "title", "caption", "thead"} <= set(tags)
+
+
+def _luminance(colour):
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_doctor_page_has_enough_contrast_in_light_dark_and_print(broken):
+    palettes = re.findall(r":root \{([^}]*)\}", report_html.page(broken))
+    assert len(palettes) == 3
+    for palette in palettes:
+        colours = dict(re.findall(r"--(\w+): (#\w+)", palette))
+        for paper in ("paper", "panel"):
+            for ink in ("ink", "soft", "good", "bad"):
+                light, dark = sorted(map(_luminance, (colours[ink], colours[paper])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper, palette)
+
+
+@pytest.mark.network_parts
+@pytest.mark.parametrize("size", [(1000, 1400), (500, 1400)])
+def test_doctor_page_is_drawn_by_a_real_browser(size, broken, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium")
+    page, picture = tmp_path / "report.html", tmp_path / "picture.png"
+    page.write_text(report_html.page(broken), encoding="utf-8")
+    switches = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+        "disable-component-update disable-sync hide-scrollbars"
+    )
+    subprocess.run(
+        [
+            browser,
+            *(f"--{switch}" for switch in switches.split()),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={size[0]},{size[1]}",
+            f"--screenshot={picture}",
+            page.as_uri(),
+        ],
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
+    drawn = picture.read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert int.from_bytes(drawn[16:20], "big") == size[0]
+    assert len(set(_rows(drawn))) > 100
+
+
+def _rows(data):
+    """The decompressed scanlines of a PNG, filters and all: enough to see that it is not blank."""
+    import zlib
+
+    body, position = b"", 8
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IDAT":
+            body += data[position + 8 : position + 8 + length]
+        position += 12 + length
+    raw = zlib.decompress(body)
+    height = int.from_bytes(data[20:24], "big")
+    stride = len(raw) // height
+    return [raw[i * stride : (i + 1) * stride] for i in range(height)]

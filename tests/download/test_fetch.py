@@ -1,0 +1,311 @@
+"""fetch: failover, resume, retries, redirects, secrets, locks; over scripted loopback mirrors."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import time
+
+import family
+import pytest
+
+from fmnist_tfds import errors, obtain, settings
+from fmnist_tfds.download import backoff, fetch, session, transfer
+from fmnist_tfds.download import store as stores
+
+DATASET, BODIES = family.make()
+BIG = DATASET.files[0]
+NETWORK = settings.Network(
+    connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02, hedge_after_s=1.0, deadline_s=20.0
+)
+
+
+def _options(tmp_path, *mirrors, **network):
+    import dataclasses
+
+    return settings.Settings(
+        mirrors=tuple(m if isinstance(m, settings.Mirror) else settings.Mirror(m) for m in mirrors),
+        cache_dir=tmp_path / "cache",
+        network=dataclasses.replace(NETWORK, **network),
+    )
+
+
+def _fetch(tmp_path, *mirrors, files=DATASET.files, **network):
+    options = _options(tmp_path, *mirrors, **network)
+    return fetch.fetch_all(options, files, stores.Store(options.cache_dir, DATASET))
+
+
+def _causes(result, file=BIG):
+    return [a.cause for a in result.files[file.name].attempts if a.outcome == "failed"]
+
+
+def _is_here(result, file=BIG):
+    path = result.files[file.name].path
+    return path is not None and path.read_bytes() == BODIES[file.name]
+
+
+def test_fetch_takes_each_file_once_from_the_first_mirror(tmp_path):
+    with family.Mirror(BODIES) as first, family.Mirror(BODIES) as second:
+        result = _fetch(tmp_path, first.url, second.url)
+        again = _fetch(tmp_path, first.url)
+    assert all(_is_here(result, f) for f in DATASET.files)
+    assert sorted(first.names()) == sorted(BODIES)
+    assert second.seen == []
+    assert {r.source for r in again.files.values()} == {"cache"}
+    headers = first.seen[0][1]
+    assert headers["User-Agent"].startswith("fmnist_tfds/")
+    assert headers["Accept-Encoding"] == "identity"
+
+
+def test_fetch_goes_on_at_another_mirror_where_one_broke_off(tmp_path):
+    half = len(BODIES[BIG.name]) // 2
+
+    def cut(handler, name, body):
+        family.send(handler, 200, body[:half], Content_Length=str(len(body)))
+        handler.close_connection = True
+
+    with family.Mirror(BODIES, cut) as first, family.Mirror(BODIES) as second:
+        result = _fetch(tmp_path, first.url, second.url, files=[BIG])
+    assert _is_here(result)
+    assert _causes(result) == ["truncated"]
+    assert second.seen[0][1]["Range"] == f"bytes={half}-"
+
+
+def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
+    secrets = session.Secrets()
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, mirror.url)
+        part = tmp_path / "part"
+        order = transfer.Order(BIG, options.mirrors[0], options, part, DATASET, secrets)
+        watch = transfer.Watch()
+        watch.cancel()
+        # A socket that nobody closed is a ResourceWarning, and warnings are errors.
+        with pytest.raises(transfer.Cancelled):
+            transfer.run(order, watch)
+        watch.close()
+        gc.collect()
+    assert mirror.seen == []
+
+
+def test_an_attempt_that_made_progress_does_not_count(tmp_path):
+    step = len(BODIES[BIG.name]) // 12
+
+    def drip(handler, name, body):
+        start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        where = {"Content_Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
+        piece, length = body[start : start + step], str(len(body) - start)
+        family.send(handler, 206 if start else 200, piece, Content_Length=length, **where)
+        handler.close_connection = True
+
+    with family.Mirror(BODIES, drip) as mirror:
+        result = _fetch(tmp_path, mirror.url, files=[BIG], attempts=2)
+    assert _is_here(result)
+    assert len(mirror.seen) > 10
+
+
+def test_a_mirror_that_ignores_ranges_still_completes_a_part(tmp_path):
+    requests = []
+
+    def cut_then_whole(handler, name, body):
+        requests.append(name)
+        if len(requests) == 1:
+            family.send(handler, 200, body[:5000], Content_Length=str(len(body)))
+            handler.close_connection = True
+        else:
+            family.send(handler, 200, body)
+
+    with family.Mirror(BODIES, cut_then_whole) as mirror:
+        assert _is_here(_fetch(tmp_path, mirror.url, files=[BIG]))
+
+
+def test_a_part_that_was_poisoned_is_not_blamed_on_the_next_mirror(tmp_path):
+    def poison(handler, name, body):
+        wrong = b"\x1f\x8b" + bytes(4000)
+        family.send(handler, 200, wrong, Content_Length=str(len(body)))
+        handler.close_connection = True
+
+    with family.Mirror(BODIES, poison) as first, family.Mirror(BODIES) as second:
+        result = _fetch(tmp_path, first.url, second.url, files=[BIG], attempts=1)
+    assert _is_here(result)
+    assert _causes(result) == ["truncated"]
+
+
+def test_what_is_no_file_is_named_and_never_published(tmp_path):
+    def portal(handler, name, body):
+        family.send(handler, 200, b"<html><title>Guest Wi-Fi login</title></html>")
+
+    with family.Mirror(BODIES, portal) as mirror:
+        result = _fetch(tmp_path, mirror.url)
+    assert {tuple(_causes(result, f)) for f in DATASET.files} == {("captive-portal",)}
+    assert not [p for p in tmp_path.rglob("*.gz") if p.is_file()]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_retry_after_is_waited_for_and_capped_by_the_deadline(tmp_path):
+    asked = []
+
+    def limited(handler, name, body):
+        asked.append(name)
+        if len(asked) == 1:
+            family.send(handler, 429, b"", Retry_After="7")
+        else:
+            family.send(handler, 200, body)
+
+    slept = []
+    now = [100.0]
+
+    def sleep(seconds):
+        slept.append(seconds)
+        now[0] += seconds
+
+    for deadline_s, arrives in ((20.0, True), (5.0, False)):
+        asked.clear()
+        slept.clear()
+        options = _options(tmp_path / str(deadline_s), "http://x", deadline_s=deadline_s)
+        with family.Mirror(BODIES, limited) as mirror:
+            import dataclasses
+
+            options = dataclasses.replace(options, mirrors=(settings.Mirror(mirror.url),))
+            store = stores.Store(options.cache_dir, DATASET)
+            result = fetch.fetch_all(
+                options, [BIG], store, clock=lambda: now[0], sleep=sleep, rand=lambda: 0.0
+            )
+        assert _is_here(result) is arrives
+        assert [round(s) for s in slept] == ([7] if arrives else [])
+
+
+def test_backoff_doubles_with_jitter_and_reads_both_forms_of_retry_after():
+    assert [backoff.delay_s(1.0, n, lambda: 0.0) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 15.0]
+    assert backoff.delay_s(1.0, 1, lambda: 1.0) == 1.0
+    assert backoff.retry_after_s("12", 0.0) == 12.0
+    assert backoff.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 10.0) == 50.0
+    assert backoff.retry_after_s("soon", 0.0) is None
+
+
+def test_secrets_never_follow_a_redirect_to_another_host_nor_appear_anywhere(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("PLANTED", "s3cr3t-v4lue")
+    monkeypatch.setenv("PLANTED_TOKEN", "t0ken-v4lue")
+    with family.Mirror(BODIES) as other:
+
+        def away(handler, name, body):
+            family.send(handler, 302, b"", Location=other.url + name)
+
+        with family.Mirror(BODIES, away) as home:
+            mirror = settings.Mirror(
+                home.url,
+                headers=(("X-Key", "env:PLANTED"), ("X-Team", "vision")),
+                auth=settings.Auth("bearer", token="env:PLANTED_TOKEN"),
+            )
+            options = _options(tmp_path, mirror, settings.Mirror(home.url + "s3cr3t-v4lue/"))
+            outcome = obtain.obtain(options, dataset=DATASET)
+            assert outcome.error is None
+            assert home.seen[0][1]["X-Key"] == "s3cr3t-v4lue"
+            assert home.seen[0][1]["Authorization"] == "Bearer t0ken-v4lue"
+    for _, headers in other.seen:
+        assert "X-Key" not in headers
+        assert "Authorization" not in headers
+        assert headers["X-Team"] == "vision"
+    shown = json.dumps(outcome.as_json()) + json.dumps(outcome.receipt) + caplog.text
+    shown += "".join(p.read_text() for p in tmp_path.rglob("*.json"))
+    assert "v4lue" not in shown
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x"])
+def test_a_redirect_to_another_scheme_is_refused(tmp_path, target):
+    with family.Mirror(
+        BODIES, lambda handler, name, body: family.send(handler, 302, b"", Location=target)
+    ) as mirror:
+        result = _fetch(tmp_path, mirror.url, files=[BIG])
+    assert _causes(result) == ["insecure-redirect"]
+
+
+def test_a_redirect_loop_ends(tmp_path):
+    with family.Mirror(
+        BODIES, lambda handler, name, body: family.send(handler, 302, b"", Location=handler.path)
+    ) as mirror:
+        result = _fetch(tmp_path, mirror.url, files=[BIG])
+    assert _causes(result) == ["redirect-loop"]
+
+
+def test_a_dead_first_mirror_is_remembered_and_still_tried_last(tmp_path, closed_port):
+    dead = f"http://127.0.0.1:{closed_port}/"
+    with family.Mirror(BODIES) as good:
+        first = _fetch(tmp_path, dead, good.url, files=[BIG])
+        second = _fetch(tmp_path, dead, good.url, files=DATASET.files[1:])
+    assert _causes(first) == ["connect-refused"]
+    assert [_causes(second, f) for f in DATASET.files[1:]] == [[], [], []]
+    third = _fetch(tmp_path / "x", dead, files=[BIG], attempts=1)
+    assert _causes(third) == ["connect-refused"]
+
+
+def test_folders_are_mirrors_too(tmp_path):
+    folder = tmp_path / "share"
+    folder.mkdir()
+    for name, body in BODIES.items():
+        (folder / name).write_bytes(body)
+    assert _is_here(_fetch(tmp_path, folder.as_uri() + "/"))
+    assert _causes(_fetch(tmp_path / "b", (tmp_path / "none").as_uri())) == ["not-found"]
+
+
+def _worker(url, cache):
+    options = settings.Settings((settings.Mirror(url),), pathlib.Path(cache), NETWORK)
+    os._exit(0 if obtain.obtain(options, dataset=DATASET).error is None else 1)
+
+
+def test_sixteen_processes_on_an_empty_cache_all_succeed_and_ask_about_once(tmp_path):
+    spawn = multiprocessing.get_context("fork")
+    with family.Mirror(BODIES) as mirror:
+        workers = [
+            spawn.Process(target=_worker, args=(mirror.url, str(tmp_path / "cache")))
+            for _ in range(16)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert [worker.exitcode for worker in workers] == [0] * 16
+        assert len(mirror.seen) <= 8
+
+
+def test_kill_at_any_moment_leaves_nothing_wrong(tmp_path):
+    def slow(handler, name, body):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        try:
+            for start in range(0, len(body), 8192):
+                handler.wfile.write(body[start : start + 8192])
+                time.sleep(0.001)
+        except OSError:
+            handler.close_connection = True
+
+    spawn = multiprocessing.get_context("fork")
+    cache = tmp_path / "cache"
+    with family.Mirror(BODIES, slow) as mirror:
+        for number in range(25):
+            worker = spawn.Process(target=_worker, args=(mirror.url, str(cache)))
+            worker.start()
+            worker.join(0.004 * number)
+            if worker.is_alive():
+                os.kill(worker.pid, signal.SIGKILL)
+            worker.join(10)
+            for path in cache.rglob("*.gz"):
+                assert path.read_bytes() == BODIES[path.name]
+        options = settings.Settings((settings.Mirror(mirror.url),), cache, NETWORK)
+        outcome = obtain.obtain(options, dataset=DATASET)
+    assert outcome.error is None
+    assert not list(cache.rglob("*.part"))
+
+
+def test_error_of_a_read_only_cache_is_a_store_error(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with family.Mirror(BODIES) as mirror:
+        outcome = obtain.obtain(_options(tmp_path, mirror.url), dataset=DATASET)
+    assert isinstance(outcome.error, errors.StoreError)
+    assert "cannot be written" in str(outcome.error)

@@ -1,0 +1,160 @@
+"""A bundle is reproducible, checks itself with the standard library, and names what is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import conftest as made
+import pytest
+
+from fmnist_tfds import errors
+from fmnist_tfds.exchange import adopt, bundle
+
+
+@pytest.fixture
+def files(standin, tmp_path):
+    folder = made.write_all(tmp_path / "store", {**standin.gz, "receipt.json": b'{"from": "x"}\n'})
+    return {name: folder / name for name in made.NAMES}
+
+
+@pytest.fixture
+def carried(standin, files, tmp_path):
+    return bundle.export(files, tmp_path / "fmnist.bundle.zip", dataset=standin.dataset)
+
+
+def run(path, *arguments, cwd):
+    """The bundle's own program, isolated from everything installed."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=60,
+    )
+
+
+def test_bundle_is_the_same_bytes_for_the_same_content(standin, files, carried, tmp_path):
+    for path in files.values():
+        os.utime(path, (1, 1))
+    again = bundle.export(files, tmp_path / "again.zip", dataset=standin.dataset)
+    assert again.read_bytes() == carried.read_bytes()
+
+
+def test_bundle_is_a_zip_file_with_licence_digests_and_receipt(standin, carried):
+    with zipfile.ZipFile(carried) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        manifest = json.loads(archive.read("MANIFEST.json"))
+        assert b"Zalando" in archive.read("LICENSE")
+        assert archive.read("receipt.json") == b'{"from": "x"}\n'
+    assert names[:4] == ["__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"]
+    digests = {e["name"]: e.get("payload_sha256") for e in manifest["members"]}
+    assert digests["data/t10k-labels-idx1-ubyte.gz"] == standin.dataset.files[3].payload_sha256
+
+
+def test_bundle_import_writes_the_four_files(standin, carried, tmp_path):
+    adoption = bundle.import_(carried, tmp_path / "out", dataset=standin.dataset)
+    assert {n: p.read_bytes() for n, p in adoption.files.items()} == standin.gz
+
+
+def test_bundle_verifies_and_extracts_itself_with_the_standard_library(standin, carried, tmp_path):
+    verified = run(carried, "--verify", cwd=tmp_path)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert verified.stdout.endswith("the stand-in: genuine, 8 members checked\n")
+    extracted = run(carried, "--extract", "here/deep", cwd=tmp_path)
+    assert extracted.returncode == 0
+    out = tmp_path / "here" / "deep"
+    assert {n: (out / n).read_bytes() for n in made.NAMES} == standin.gz
+    assert sorted(p.name for p in out.iterdir()) == sorted([*made.NAMES, "LICENSE", "receipt.json"])
+    assert run(carried, cwd=tmp_path).returncode == 2
+
+
+def test_bundle_program_imports_the_standard_library_only(carried):
+    with zipfile.ZipFile(carried) as archive:
+        text = archive.read("__main__.py").decode()
+    modules = {line.split()[1] for line in text.splitlines() if line.startswith("import ")}
+    assert modules <= set(sys.stdlib_module_names)
+    assert "\nfrom " not in text
+
+
+def members_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {
+            info.filename: (info.header_offset + 30 + len(info.filename), info.file_size)
+            for info in archive.infolist()
+        }
+
+
+def test_a_flipped_bit_in_any_member_is_found_and_named(standin, carried, tmp_path):
+    whole = carried.read_bytes()
+    for name, (start, size) in members_of(carried).items():
+        for at in {start, start + size // 3, start + size - 1}:
+            for bit in (0, 5):
+                damaged = bytearray(whole)
+                damaged[at] ^= 1 << bit
+                with pytest.raises(errors.ContentError, match=name.replace(".", r"\.")):
+                    bundle.verify(bytes(damaged), dataset=standin.dataset)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_flipped_bit_anywhere_is_found(standin, carried):
+    whole = carried.read_bytes()
+    places = {*range(0, len(whole), 211), *range(len(whole) - 700, len(whole))}
+    for at in places:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        with pytest.raises(errors.ContentError):
+            bundle.verify(bytes(damaged), dataset=standin.dataset)
+
+
+def test_bundle_cut_short_is_refused(standin, carried, tmp_path):
+    whole = carried.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.zip").write_bytes(whole[:size])
+        with pytest.raises(errors.ContentError):
+            bundle.import_(tmp_path / "cut.zip", tmp_path / "out", dataset=standin.dataset)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["MANIFEST.json", "data/t10k-labels-idx1-ubyte.gz", "LICENSE"])
+def test_the_bundles_own_program_names_a_flipped_bit(name, carried, tmp_path):
+    start, size = members_of(carried)[name]
+    damaged = bytearray(carried.read_bytes())
+    damaged[start + size // 2] ^= 4
+    (tmp_path / "damaged.zip").write_bytes(damaged)
+    for arguments in (("--verify",), ("--extract", "out")):
+        done = run(tmp_path / "damaged.zip", *arguments, cwd=tmp_path)
+        assert done.returncode == 4
+        assert f"DAMAGED: {name}" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_made_to_match_changed_data_is_refused(standin, files, tmp_path, carried):
+    with zipfile.ZipFile(carried) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    other = made.gzip.compress(b"other data", mtime=0)
+    members["data/t10k-labels-idx1-ubyte.gz"] = other
+    made.zip_of(tmp_path / "forged.zip", members)
+    with pytest.raises(errors.ContentError):
+        bundle.import_(tmp_path / "forged.zip", tmp_path / "out", dataset=standin.dataset)
+
+
+def test_bundle_of_files_that_are_not_genuine_is_refused(standin, files, tmp_path):
+    files["t10k-labels-idx1-ubyte.gz"].write_bytes(b"no gzip")
+    with pytest.raises(errors.ContentError, match="t10k-labels"):
+        bundle.export(files, tmp_path / "b.zip", dataset=standin.dataset)
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_bundle_can_be_adopted_as_the_zip_file_it_is(standin, carried, tmp_path):
+    adoption = adopt.adopt(carried, tmp_path / "out", dataset=standin.dataset)
+    assert adoption.form == "zip > gzip > IDX"
+
+
+def test_bundle_of_another_data_set_is_refused(carried, tmp_path):
+    with pytest.raises(errors.ContentError, match="a bundle of 'stand-in'"):
+        bundle.import_(carried, tmp_path / "out")

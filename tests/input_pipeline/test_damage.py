@@ -1,0 +1,137 @@
+"""Damaged shards are refused by name, and what is read is proved genuine."""
+
+import dataclasses
+
+import pytest
+
+from fmnist_tfds import catalog, errors, input_pipeline
+from fmnist_tfds.input_pipeline import prepared, resident
+
+from . import conftest
+
+RECORD = 934
+SOURCES = ["resident", "stream"]
+
+
+def _read(builder, source="resident", **arguments):
+    batches = input_pipeline.make_train(100, builder=builder, source=source, **arguments)
+    return [labels.numpy() for _, labels in batches]
+
+
+def _flip(builder, offset, bit=0x20):
+    path = conftest.shard_path(builder)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= bit
+    path.write_bytes(bytes(data))
+    return path.name
+
+
+def test_record_length_is_what_the_offsets_below_assume(tiny):
+    assert conftest.shard_path(tiny).stat().st_size == 1000 * RECORD
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_verify_accepts_the_genuine_split(tiny, known, source):
+    assert len(_read(tiny, source)) == 10
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("record", "offset"),
+    [(0, 3), (0, 500), (17, 2), (17, 9), (17, 20), (17, 37), (17, 60), (17, 400), (999, 800)],
+)
+def test_a_flipped_bit_names_file_and_record(fresh, known, source, record, offset):
+    name = _flip(fresh, record * RECORD + offset, 0x01)
+    with pytest.raises(errors.RecordError, match=rf"{name}: record {record} of 1,000 is damaged"):
+        _read(fresh, source)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kept", [0, 10, 500 * RECORD, 500 * RECORD + 40, 1000 * RECORD - 1])
+def test_a_truncated_shard_names_file_and_record(fresh, known, source, kept):
+    path = conftest.shard_path(fresh)
+    path.write_bytes(path.read_bytes()[:kept])
+    wanted = rf"{path.name}: record {kept // RECORD} of 1,000 is damaged: cut short"
+    with pytest.raises(errors.RecordError, match=wanted):
+        _read(fresh, source)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_bytes_after_the_last_record_are_refused(fresh, known, source):
+    path = conftest.shard_path(fresh)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(errors.RecordError, match="4 bytes follow the last record"):
+        _read(fresh, source)
+
+
+def test_a_missing_shard_is_named(fresh):
+    path = conftest.shard_path(fresh)
+    path.unlink()
+    with pytest.raises(errors.RecordError, match=rf"{path.name}: the shard cannot be read"):
+        _read(fresh)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_flipped_bit_in_a_compressed_shard_names_file_and_record(tmp_path, source):
+    builder = conftest.prepare(tmp_path, "compressed")
+    path = conftest.shard_path(builder)
+    _flip(builder, path.stat().st_size // 2)
+    with pytest.raises(errors.RecordError, match=rf"{path.name}: record \d+ of 1,000 is damaged"):
+        _read(builder, source)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_intact_data_that_is_not_the_catalogs_is_refused(tiny, known, monkeypatch, source):
+    entry = catalog.DATASETS["tiny_clothes"]
+    files = tuple(dataclasses.replace(file, payload_sha256="00" * 32) for file in entry.files)
+    other = dataclasses.replace(entry, name="other", files=files)
+    monkeypatch.setitem(catalog.DATASETS, "tiny_clothes", other)
+    with pytest.raises(errors.ContentError, match="not the genuine one, though every record"):
+        _read(tiny, source)
+    assert len(_read(tiny, source, verify=False)) == 10
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_part_of_the_split_cannot_be_proved(tiny, monkeypatch, source):
+    monkeypatch.setitem(catalog.DATASETS, "tiny_clothes", catalog.FASHION_MNIST)
+    with pytest.raises(errors.ContentError, match="whole split of 60,000 examples, and 1,000"):
+        _read(tiny, source)
+
+
+def test_data_outside_the_catalog_is_read_with_a_warning(fresh, caplog):
+    assert len(_read(fresh)) == 10
+    assert "cannot be proved genuine" in caplog.text
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_data_outside_the_catalog_is_checked_against_its_checksums(fresh, source):
+    name = _flip(fresh, 41 * RECORD + 500)
+    with pytest.raises(errors.RecordError, match=rf"{name}: record 41 of 1,000 is damaged"):
+        _read(fresh, source)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_verify_still_finds_the_damage_after_a_load_without_it(fresh, request, is_known):
+    if is_known:
+        request.getfixturevalue("known")
+    name = _flip(fresh, 41 * RECORD + 500)
+    assert len(_read(fresh, verify=False)) == 10
+    for _ in range(2):
+        with pytest.raises(errors.RecordError, match=rf"{name}: record 41 of 1,000 is damaged"):
+            _read(fresh)
+
+
+def test_a_load_that_failed_is_not_kept(tmp_path):
+    builder = conftest.prepare(tmp_path, "compressed")
+    _flip(builder, conftest.shard_path(builder).stat().st_size // 2)
+    loading = resident.Loading(prepared.find_split(builder, "train"), builder, verify=False)
+    for _ in range(2):
+        with pytest.raises(errors.RecordError, match="is damaged"):
+            loading.settle()
+
+
+def test_a_replaced_shard_is_read_again(fresh, known):
+    assert len(_read(fresh)) == 10
+    name = _flip(fresh, 5 * RECORD + 500)
+    with pytest.raises(errors.RecordError, match=rf"{name}: record 5 "):
+        _read(fresh)

@@ -1,0 +1,74 @@
+"""Run by test_backends.py under another Keras backend: layers, fit and the device-resident mode.
+
+Arguments: DATA_DIR of a prepared tiny_clothes. Prints one JSON line.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+
+from fmnist_tfds import input_pipeline
+from fmnist_tfds.input_pipeline import preprocess
+
+DATA = {"name": "tiny_clothes", "data_dir": sys.argv[1], "verify": False}
+NUMPY = keras.ops.convert_to_numpy
+
+
+def layer_equals_host() -> int:
+    """How many combinations were compared, each exactly equal."""
+    images = np.random.default_rng(1).integers(0, 256, (64, 28, 28, 1), np.uint8)
+    compared = 0
+    for dtype in ("float32", "bfloat16", "float16"):
+        for normalize in ("unit", "standard"):
+            for augment in (None, "flip", "crop", "cutout", "flip_crop_cutout"):
+                how = preprocess.recipe(dtype, normalize, augment)
+                draws = preprocess.host_draws(how, 64, np.array([5, 0]))
+                host = preprocess.host(images, draws, how).numpy()
+                policy = dtype if dtype == "float32" else f"mixed_{dtype}"
+                layer = preprocess.Preprocess(normalize, augment, dtype=policy)
+                ours = layer(images, draws={name: d.numpy() for name, d in draws.items()})
+                assert keras.backend.standardize_dtype(ours.dtype) == dtype, ours.dtype
+                as_float = NUMPY(keras.ops.cast(ours, "float32"))
+                np.testing.assert_array_equal(as_float, host.astype(np.float32))
+                compared += 1
+    return compared
+
+
+def fit(front: list[keras.layers.Layer], batches: object) -> float:
+    """The loss of two epochs of a compiled linear model."""
+    layers = [*front, keras.layers.Flatten(), keras.layers.Dense(10, dtype="float32")]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    # make_train has shuffled already.
+    history = model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    return float(history.history["loss"][-1])
+
+
+def main() -> None:
+    """Checks everything; any difference is a traceback and exit code 1."""
+    result: dict[str, object] = {"backend": keras.backend.backend()}
+    result["compared"] = layer_equals_host()
+    host = input_pipeline.make_train(50, dtype="float32", drop_remainder=True, **DATA)
+    result["host"] = fit([keras.Input((28, 28, 1))], host)
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.mixed_precision.set_dtype_policy(policy)
+        pixels = input_pipeline.make_train(50, dtype="uint8", drop_remainder=True, **DATA)
+        front = [
+            keras.Input((28, 28, 1), dtype="uint8"),
+            preprocess.Preprocess("standard", "flip_crop"),
+        ]
+        result[policy] = fit(front, pixels)
+    keras.mixed_precision.set_dtype_policy("float32")
+    indices, table = input_pipeline.make_device_train(50, drop_remainder=True, seed=4, **DATA)
+    images = input_pipeline.make_train(50, drop_remainder=True, seed=4, dtype="float32", **DATA)
+    for (index, _), (expected, _) in zip(indices, images, strict=True):
+        np.testing.assert_array_equal(NUMPY(table(index.numpy())), expected.numpy())
+    result["device"] = fit([table], indices)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

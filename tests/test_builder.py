@@ -1,0 +1,344 @@
+"""The builder, as training jobs use it, on the real files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_dataset as small
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import checksums
+
+import fmnist_tfds  # noqa: F401  registers
+from fmnist_tfds import catalog, errors, idx, tfrecord
+from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+
+DATASET = catalog.FASHION_MNIST
+REPO = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def prepared(real_data, tmp_path_factory):
+    """A data_dir with the real data, built from its folder without a network."""
+    folder = tmp_path_factory.mktemp("tfds")
+    builder = tfds.builder("fmnist_resilient", data_dir=folder, mirrors=["off", str(real_data)])
+    builder.download_and_prepare()
+    return folder
+
+
+@pytest.fixture
+def small_data(tmp_path, monkeypatch):
+    """A folder with a small data set that the builder takes for the real one."""
+    folder = tmp_path / "small"
+    dataset = small.write(folder)
+    urls = {
+        dataset.mirrors[0] + f.name: checksums.UrlInfo(
+            size=f.gz_bytes, checksum=f.gz_sha256, filename=f.name
+        )
+        for f in dataset.files
+    }
+    monkeypatch.setattr(resilient.Builder, "DATASET", dataset)
+    monkeypatch.setattr(resilient.Builder, "url_infos", urls)
+    return folder
+
+
+def _run(code: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=REPO,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_checksums_file_is_the_catalog():
+    lines = sorted(
+        f"{DATASET.mirrors[0]}{f.name}\t{f.gz_bytes}\t{f.gz_sha256}\t{f.name}\n"
+        for f in DATASET.files
+    )
+    path = REPO / "fmnist_tfds" / "fmnist_resilient" / "checksums.tsv"
+    assert path.read_text(encoding="utf-8") == "".join(lines)
+
+
+def test_load_gives_every_pixel_and_label_in_the_original_order(prepared, real_data):
+    for split in ("train", "test"):
+        arrays = []
+        for kind in ("images", "labels"):
+            file = DATASET.part(split, kind)
+            payload = gzip.decompress((real_data / file.name).read_bytes())
+            arrays.append(idx.decode(payload, file.shape))
+        dataset = tfds.load(
+            "fmnist_resilient", split=split, data_dir=prepared, as_supervised=True, download=False
+        )
+        batches = list(tfds.as_numpy(dataset.batch(10_000)))
+        images = np.concatenate([image for image, _ in batches])[..., 0]
+        labels = np.concatenate([label for _, label in batches])
+        assert np.array_equal(images, arrays[0])
+        assert np.array_equal(labels, arrays[1])
+
+
+@pytest.mark.versions
+def test_preparing_needs_no_tensorflow(real_data, tmp_path):
+    done = _run(
+        "import sys, tensorflow_datasets as tfds, fmnist_tfds\n"
+        "builder = tfds.builder('fmnist_resilient', data_dir=sys.argv[1], mirrors=sys.argv[2])\n"
+        "builder.download_and_prepare()\n"
+        "print(builder.info.splits['train'].num_examples, 'tensorflow' in sys.modules)",
+        tmp_path,
+        real_data,
+    )
+    assert done.splitlines()[-1] == "60000 False"
+
+
+def test_load_works_where_the_package_was_never_imported(prepared):
+    code = """
+import sys, tensorflow_datasets as tfds
+dataset, info = tfds.load("fmnist_resilient", data_dir=sys.argv[1], with_info=True,
+                          shuffle_files=True, split="train")
+assert "fmnist_tfds" not in sys.modules
+assert next(iter(dataset))["image"].shape == (28, 28, 1)
+assert info.features["label"].names[9] == "Ankle boot", info.features
+assert info.splits["train"].num_examples == 60000 and info.splits["test"].num_examples == 10000
+assert info.download_size == 30878645, info.download_size
+assert "Xiao" in info.citation and "Zalando" in info.description
+assert "MIT" in info.redistribution_info.license
+"""
+    _run(code, prepared)
+
+
+def test_pictures_and_tables_of_tfds_work(prepared):
+    pytest.importorskip("pandas")
+    code = """
+import sys, matplotlib; matplotlib.use("Agg")
+import tensorflow_datasets as tfds
+dataset, info = tfds.load("fmnist_resilient", data_dir=sys.argv[1], with_info=True, split="test")
+tfds.show_examples(dataset, info)
+assert len(tfds.as_dataframe(dataset.take(3), info)) == 3
+"""
+    _run(code, prepared)
+
+
+def test_receipt_lies_beside_the_records_without_machine_secrets(prepared):
+    receipt = json.loads((prepared / "fmnist_resilient" / "1.0.0" / "receipt.json").read_text())
+    for file in DATASET.files:
+        assert receipt["files"][file.name]["gz_sha256"] == file.gz_sha256
+
+
+def test_prepared_data_opens_no_socket_with_dead_mirrors(prepared, monkeypatch):
+    import socket
+
+    def refuse(*arguments, **named):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    builder = tfds.builder("fmnist_resilient", data_dir=prepared, mirrors=["http://dead.example/"])
+    builder.download_and_prepare()
+    assert builder.info.splits["train"].num_examples == 60_000
+
+
+def test_load_fails_over_to_the_second_mirror(small_data, tmp_path, loopback, closed_port):
+    mirrors = [f"http://127.0.0.1:{closed_port}/", loopback(small_data).url]
+    dataset = tfds.load(
+        "fmnist_resilient",
+        split="train",
+        data_dir=tmp_path / "tfds",
+        builder_kwargs={"mirrors": mirrors},
+    )
+    images = np.stack([example["image"] for example in tfds.as_numpy(dataset)])
+    assert np.array_equal(images[..., 0], small.arrays("train")[0])
+
+
+def test_manual_dir_takes_decompressed_files_without_a_network(small_data, tmp_path):
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    for path in small_data.glob("*.gz"):
+        (manual / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors="off")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
+    assert builder.info.splits["test"].num_examples == small.COUNTS["test"]
+
+
+def test_tfds_own_manual_folder_is_found(small_data, tmp_path):
+    manual = tmp_path / "tfds" / "downloads" / "manual"
+    manual.parent.mkdir(parents=True)
+    small_data.rename(manual)
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors="off")
+    builder.download_and_prepare()
+    assert builder.is_prepared()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("train-images-idx3-ubyte.gz", None, "not-found"),
+        ("train-images-idx3-ubyte.gz", b"<!doctype html><html>login</html>", "web page"),
+        ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte"),
+    ],
+)
+def test_bad_manual_dir_is_one_clear_error(small_data, tmp_path, name, content, said):
+    if content is None:
+        (small_data / name).unlink()
+    elif isinstance(content, str):
+        (small_data / name).write_bytes((small_data / content).read_bytes())
+    else:
+        (small_data / name).write_bytes(content)
+    data_dir = tmp_path / "tfds"
+    builder = tfds.builder("fmnist_resilient", data_dir=data_dir, mirrors="off")
+    with pytest.raises(errors.ObtainError) as caught:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=small_data)
+        )
+    assert name in caught.value.message
+    assert said in str(caught.value)
+    assert not list(data_dir.rglob("*.tfrecord*")), "something half-made is left"
+    assert not list(data_dir.rglob("incomplete*"))
+
+
+def test_unwritable_data_dir_is_one_clear_error(small_data, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    builder = tfds.builder(
+        "fmnist_resilient", data_dir=blocker / "tfds", mirrors=["off", str(small_data)]
+    )
+    with pytest.raises(errors.StoreError, match="cannot write the prepared data set"):
+        builder.download_and_prepare()
+
+
+def test_full_disk_is_one_clear_error_and_leaves_nothing(small_data, tmp_path, monkeypatch):
+    import errno
+
+    def full(images, labels):
+        yield from original(images[:5], labels[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    original = tfrecord.encode
+    monkeypatch.setattr(tfrecord, "encode", full)
+    builder = tfds.builder(
+        "fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=["off", str(small_data)]
+    )
+    with pytest.raises(errors.StoreError, match="No space left"):
+        builder.download_and_prepare()
+    assert not builder.is_prepared()
+    assert not list((tmp_path / "tfds").rglob("*.tfrecord*"))
+
+
+@pytest.mark.versions
+def test_disk_that_is_really_full_is_one_clear_error(small_data, tmp_path):
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        builder = tfds.builder(
+            "fmnist_resilient", data_dir=folder, mirrors=["off", str(small_data)]
+        )
+        with pytest.raises(errors.StoreError, match="cannot write the prepared data set") as caught:
+            builder.download_and_prepare()
+        assert "No space left" in str(caught.value)
+        assert not list(folder.rglob("*.tfrecord*"))
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("moment", ["while it writes", "as it publishes"])
+def test_preparer_that_another_overtakes_takes_its_result(
+    small_data, tmp_path, monkeypatch, moment
+):
+    first, second = (
+        tfds.builder("fmnist_resilient", data_dir=tmp_path / name, mirrors=["off", str(small_data)])
+        for name in ("first", "second")
+    )
+    first.download_and_prepare()
+    target = pathlib.Path(second.data_dir)
+
+    def overtake():
+        shutil.copytree(first.data_dir, target)
+
+    def encode(images, labels):
+        if moment == "while it writes" and not target.exists():
+            overtake()
+        return encoded(images, labels)
+
+    def rename(source, to):
+        if moment == "as it publishes" and pathlib.Path(to) == target:
+            overtake()
+        renamed(source, to)
+
+    encoded, renamed = tfrecord.encode, os.rename
+    monkeypatch.setattr(tfrecord, "encode", encode)
+    monkeypatch.setattr(os, "rename", rename)
+    second.download_and_prepare()
+    assert second.info.splits["train"].num_examples == small.COUNTS["train"]
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("options", [{"num_shards": 3}, {"max_examples_per_split": 7}])
+def test_tfds_options_are_honoured(small_data, tmp_path, options):
+    builder = tfds.builder(
+        "fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=["off", str(small_data)]
+    )
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**options))
+    read = tfds.ReadConfig(interleave_cycle_length=1)
+    images = np.stack(
+        [e["image"] for e in tfds.as_numpy(builder.as_dataset("train", read_config=read))]
+    )
+    count = options.get("max_examples_per_split", small.COUNTS["train"])
+    assert np.array_equal(images[..., 0], small.arrays("train")[0][:count])
+    assert builder.info.splits["train"].num_shards == options.get("num_shards", 1)
+
+
+def test_array_record_is_read_as_a_data_source(small_data, tmp_path):
+    pytest.importorskip("array_record")
+    builder = tfds.builder(
+        "fmnist_resilient",
+        data_dir=tmp_path / "tfds",
+        mirrors=["off", str(small_data)],
+        file_format="array_record",
+    )
+    builder.download_and_prepare()
+    source = builder.as_data_source("train")
+    assert np.array_equal(source[3]["image"][..., 0], small.arrays("train")[0][3])
+
+
+def test_builder_survives_pickling(small_data, tmp_path):
+    import pickle
+
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])
+    again = pickle.loads(pickle.dumps(builder))
+    again.download_and_prepare()
+    assert again.is_prepared()
+
+
+def test_both_routes_of_tfds_build_work_in_one_process():
+    code = """
+import tensorflow_datasets as tfds
+from tensorflow_datasets.scripts.cli import build
+path_class, _ = build._get_builder_cls_and_kwargs("fmnist_tfds/fmnist_resilient", has_imports=False)
+assert path_class.name == "fmnist_resilient"
+import fmnist_tfds
+named = tfds.builder_cls("fmnist_resilient")
+assert named.name == "fmnist_resilient" and "fmnist_resilient" in tfds.list_builders()
+"""
+    _run(code)
+    _run("\n".join(["import fmnist_tfds", code]))
+
+
+def test_synthetic_is_prepared_and_never_called_fashion_mnist(tmp_path):
+    builder = tfds.builder("fmnist_synthetic", data_dir=tmp_path)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(max_examples_per_split=20)
+    )
+    assert builder.info.description.startswith("NOT Fashion-MNIST")
+    assert builder.info.splits["train"].num_examples == 20

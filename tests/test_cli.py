@@ -1,0 +1,242 @@
+"""The command line: exit codes, one message, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from fmnist_tfds import catalog, cli, cli_commands, errors
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+NAMES = [file.name for file in catalog.FASHION_MNIST.files]
+
+
+def _process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fmnist_tfds.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=REPO,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_fetch_from_the_second_mirror(real_data, real_mirror, closed_port, tmp_path, capsys):
+    mirrors = f"http://127.0.0.1:{closed_port}/,{real_mirror.url}"
+    code = cli.run(["fetch", f"--mirrors={mirrors}", f"--out={tmp_path}", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["ok"] is True
+    for file in catalog.FASHION_MNIST.files:
+        entry = document["files"][file.name]
+        assert entry["sha256"] == file.gz_sha256
+        assert entry["source"].startswith(real_mirror.url)
+        assert "connect-refused" in {attempt["cause"] for attempt in entry["attempts"]}
+        assert (tmp_path / file.name).read_bytes() == (real_data / file.name).read_bytes()
+
+
+def test_fetch_that_fails_lists_every_file_and_exits_3(closed_port, tmp_path, capsys):
+    url = f"http://127.0.0.1:{closed_port}/"
+    code = cli.run(["fetch", f"--mirrors={url}", f"--out={tmp_path / 'out'}", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert code == 3
+    assert document["ok"] is False
+    assert sorted(document["files"]) == sorted(NAMES)
+    assert all(entry["path"] is None for entry in document["files"].values())
+    assert document["error"]["reference"] == "obtain"
+    assert "connect-refused" in document["error"]["message"]
+    assert document["error"]["hint"]
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_fetch_offline_says_what_is_missing(capsys):
+    code = cli.run(["fetch", "--offline"])
+    said = capsys.readouterr()
+    assert code == 3
+    assert said.out == ""
+    for name in NAMES:
+        assert name in said.err
+    assert "Traceback" not in said.err
+
+
+def test_manual_dir_that_does_not_exist_is_named(tmp_path, capsys):
+    assert cli.run(["fetch", "--offline", f"--manual_dir={tmp_path / 'nowhere'}"]) == 3
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_fetch_to_an_unwritable_cache_is_one_message(real_data, tmp_path, capsys):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    code = cli.run(["fetch", f"--mirrors={real_data}", f"--cache_dir={blocker / 'cache'}"])
+    said = capsys.readouterr().err
+    assert code == 3
+    assert str(blocker) in said
+    assert "Traceback" not in said
+
+
+def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
+    assert cli.run(["verify", str(real_data)]) == 0
+    page = tmp_path / "train-images-idx3-ubyte.gz"
+    page.write_bytes(b"<!DOCTYPE html><html>log in</html>")
+    capsys.readouterr()
+    assert cli.run(["verify", str(page), "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["files"][0]["verdict"] == "html"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fetsch"], "'fetch'"),
+        (["fetch", "--mirror=x"], "--mirrors"),
+        (["fetch", "--deadline_s=soon"], "invalid float"),
+        (["fetch", "--mirrors=corp"], "no name in the TOML file"),
+        (["verify", "/no/such/file"], "there is no file"),
+        (["verify"], "PATH"),
+        (["build", "--download_only"], "goes past every builder"),
+    ],
+)
+def test_usage_mistake_exits_2_with_one_message(arguments, said, capsys):
+    assert cli.run(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", sorted(cli_commands.COMMANDS))
+def test_help_of_every_command_exits_0_with_an_example(command, capsys):
+    assert cli.run([command, "--help"]) == 0
+    assert f"fmnist-tfds {command}" in capsys.readouterr().out
+
+
+def test_help_and_no_command_exit_0(capsys):
+    assert cli.run([]) == 0
+    assert cli.run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in cli_commands.COMMANDS)
+
+
+def test_every_error_kind_has_a_documented_exit_code():
+    expected = {"config": 2, "argument": 2, "obtain": 3, "store": 3, "content": 4, "archive": 4}
+    for kind in (
+        errors.ConfigError,
+        errors.ArgumentError,
+        errors.ObtainError,
+        errors.StoreError,
+        errors.ContentError,
+        errors.ArchiveError,
+        errors.RecordError,
+    ):
+        assert cli.exit_code(kind("x")) == expected.get(kind.reference, 1)
+
+
+def test_config_masks_secrets(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@proxy.example:3128")
+    monkeypatch.setenv("ART_KEY", "k3y-of-the-house")
+    path = tmp_path / "site.toml"
+    path.write_text(
+        '[[mirrors]]\nname = "corp"\nurl = "https://a.example/"\n'
+        'headers = { X-Key = "env:ART_KEY" }\n'
+    )
+    monkeypatch.delenv("FMNIST_TFDS_MIRRORS")
+    assert cli.run(["config", f"--config_file={path}"]) == 0
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert "k3y" not in out
+    assert "proxy.example:3128" in out
+    assert str(path) in out
+
+
+def test_verbosity_adds_the_traceback(capsys):
+    assert cli.run(["fetch", "--offline", "--verbosity=1"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
+    assert cli.run(["completion", "bash"]) == 0
+    script = tmp_path / "completion.bash"
+    script.write_text(capsys.readouterr().out)
+    ask = (
+        'source "$1"; COMP_WORDS=(fmnist-tfds "${@:2}"); COMP_CWORD=$(($# - 1)); _fmnist_tfds; '
+        'echo "${COMPREPLY[@]}"'
+    )
+    for words, expected in ((["fe"], "fetch"), (["fetch", "--mirr"], "--mirrors")):
+        done = subprocess.run(
+            ["bash", "-c", ask, "bash", script, *words], capture_output=True, text=True, timeout=20
+        )
+        assert done.stdout.split() == [expected], done.stderr
+
+
+def test_negative_verbosity_leaves_only_results(real_data, tmp_path, capfd):
+    assert cli.run(["fetch", f"--mirrors={real_data}", f"--out={tmp_path}", "--verbosity=-1"]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert len(said.out.splitlines()) == 4
+
+
+def test_interrupted_fetch_leaves_no_final_file(tmp_path, loopback, real_data):
+    import signal
+    import time
+
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import socket, sys, time\n"
+        "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
+        "kept = []\n"
+        "end = time.monotonic() + 60\n"
+        "while time.monotonic() < end: kept.append(s.accept())\n"
+    )
+    with subprocess.Popen([sys.executable, slow], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            port = server.stdout.readline().strip()
+            fetch = subprocess.Popen(
+                [sys.executable, "-m", "fmnist_tfds.cli", "fetch",
+                 f"--mirrors=http://127.0.0.1:{port}/", f"--cache_dir={tmp_path / 'cache'}"],
+                stderr=subprocess.PIPE, text=True, cwd=REPO,
+            )  # fmt: skip
+            time.sleep(4)
+            fetch.send_signal(signal.SIGINT)
+            _, said = fetch.communicate(timeout=30)
+        finally:
+            server.kill()
+    assert fetch.returncode == 130, said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "cache").rglob("*-ubyte.gz"))
+
+
+def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
+    code = (
+        "import sys; from fmnist_tfds import cli\n"
+        f"cli.run(['fetch', '--mirrors={real_data}', '--cache_dir={tmp_path}'])\n"
+        "cli.run(['--help'])\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
+
+
+def test_broken_pipe_does_not_trace():
+    line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off | true"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=REPO
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.versions
+def test_build_prepares_from_manual_dir_without_a_network(real_data, tmp_path):
+    done = _process("build", f"--manual_dir={real_data}", f"--data_dir={tmp_path}", "--mirrors=off")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fmnist_resilient" / "1.0.0" / "dataset_info.json").exists()
+
+
+def test_build_with_dead_mirrors_exits_3_and_leaves_nothing(closed_port, tmp_path):
+    done = _process("build", f"--mirrors=http://127.0.0.1:{closed_port}/", f"--data_dir={tmp_path}")
+    assert done.returncode == 3
+    assert "connect-refused" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.tfrecord*"))

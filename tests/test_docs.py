@@ -1,0 +1,138 @@
+"""The pages: errors and causes are all there, shown commands run, the site builds cleanly.
+
+A fence below `<!-- run -->` or `<!-- run: exit N -->` is run by bash, in a folder that the page has
+to itself, where `fashion-mnist/` holds the real files. A fence below `<!-- output -->` right after
+it is what must come out; "…" stands for anything within a line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from fmnist_tfds import cli, errors
+from fmnist_tfds.download import causes
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+DOCS = REPO / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+_FENCE = re.compile(
+    r"^<!-- run(?:: exit (?P<code>\d+))? -->\n```bash\n(?P<script>.*?)^```$"
+    r"(?:\n\n<!-- output -->\n```[a-z]*\n(?P<output>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """One command shown on a page, with what it must do."""
+
+    page: str
+    script: str
+    exit_code: int
+    output: str | None
+
+
+SHOWN = [
+    Shown(page.name, m["script"], int(m["code"] or 0), m["output"])
+    for page in PAGES
+    for m in _FENCE.finditer(page.read_text(encoding="utf-8"))
+]
+
+
+def _headings(page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^## (.+)$", text, re.MULTILINE)
+
+
+def test_every_error_reference_has_its_section():
+    kinds = [v for v in vars(errors).values() if isinstance(v, type)]
+    references = {kind.reference for kind in kinds if issubclass(kind, errors.FmnistError)}
+    assert set(_headings("errors.md")) == references
+
+
+def test_every_error_section_shows_the_class_and_its_exit_code():
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^`errors\.(\w+)`[^·]*· exit (\d)", text, re.MULTILINE)
+    assert len(shown) == len(_headings("errors.md"))
+    for name, code in shown:
+        assert cli.exit_code(getattr(errors, name)("")) == int(code), name
+
+
+def test_every_cause_has_its_section_with_meaning_and_remedy():
+    assert _headings("causes.md") == list(causes.CAUSES)
+    text = (DOCS / "causes.md").read_text(encoding="utf-8")
+    for cause, meaning in causes.CAUSES.items():
+        section = text.partition(f"## {cause}\n")[2].partition("\n## ")[0]
+        assert meaning[1:] in section
+        assert causes.REMEDIES[cause] in section
+
+
+def test_every_run_mark_is_understood():
+    marks = sum(p.read_text(encoding="utf-8").count("<!-- run") for p in PAGES)
+    outputs = sum(p.read_text(encoding="utf-8").count("<!-- output") for p in PAGES)
+    assert marks == len(SHOWN) > 0
+    assert outputs == sum(shown.output is not None for shown in SHOWN)
+
+
+@pytest.mark.parametrize("page", sorted({shown.page for shown in SHOWN}))
+def test_shown_commands_do_what_the_page_says(page, request, tmp_path):
+    shown_here = [shown for shown in SHOWN if shown.page == page]
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    if any("fashion-mnist" in shown.script for shown in shown_here):
+        (folder / "fashion-mnist").symlink_to(request.getfixturevalue("real_data"))
+    entry = tmp_path / "bin" / "fmnist-tfds"
+    entry.parent.mkdir()
+    entry.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fmnist_tfds.cli "$@"\n')
+    entry.chmod(0o755)
+    python = entry.with_name("python")  # the one that runs the tests, virtual environment or not
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    environ = {
+        **os.environ,
+        "PATH": f"{entry.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(REPO),
+        "NO_COLOR": "1",
+        # The socket guard does not reach into a subprocess: no shown command may use the network.
+        "FMNIST_TFDS_OFFLINE": "1",
+    }
+    for shown in shown_here:
+        done = subprocess.run(
+            ["bash", "-eu", "-c", shown.script],
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == shown.exit_code, f"{shown.script}{printed}"
+        assert "Traceback" not in printed
+        if shown.output is not None:
+            assert re.fullmatch(_pattern(shown.output), printed.strip("\n")), printed
+
+
+def _pattern(output: str) -> str:
+    lines = (".*".join(map(re.escape, line.split("…"))) for line in output.splitlines())
+    return "\n".join(lines)
+
+
+def test_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "api" / "index.html").is_file()

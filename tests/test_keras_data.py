@@ -1,0 +1,49 @@
+"""load_data() is what Keras's is, without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+import fmnist_tfds
+
+
+def test_load_data_returns_what_keras_returns(real_data, tmp_path):
+    (x_train, y_train), (x_test, y_test) = fmnist_tfds.load_data(
+        manual_dir=real_data, cache_dir=tmp_path, offline=True
+    )
+    assert (x_train.shape, x_train.dtype) == ((60_000, 28, 28), np.uint8)
+    assert (y_train.shape, y_train.dtype) == ((60_000,), np.uint8)
+    assert (x_test.shape, x_test.dtype) == ((10_000, 28, 28), np.uint8)
+    assert (y_test.shape, y_test.dtype) == ((10_000,), np.uint8)
+    assert np.bincount(y_train).tolist() == [6_000] * 10
+    assert np.bincount(y_test).tolist() == [1_000] * 10
+    assert y_train[:5].tolist() == [9, 0, 0, 3, 0]
+    x_train[0] = 0  # writable, unlike Keras's
+
+
+def test_load_data_equals_the_stock_keras_arrays(real_data, tmp_path):
+    code = (
+        "import sys, pathlib, numpy as np, fmnist_tfds\n"
+        "from fmnist_tfds.exchange import plant\n"
+        "data, home = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])\n"
+        "ours = fmnist_tfds.load_data(manual_dir=data, cache_dir=home / 'c', offline=True)\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
+        "plant.plant('keras', {p.name: p for p in data.glob('*.gz')}, home)\n"
+        "import keras\n"
+        "stock = keras.datasets.fashion_mnist.load_data()\n"
+        "for a, b in zip(ours, stock):\n"
+        "    for x, y in zip(a, b):\n"
+        "        assert x.dtype == y.dtype and np.array_equal(x, y)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(real_data), str(tmp_path)],
+        env={**os.environ, "KERAS_HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

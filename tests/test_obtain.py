@@ -1,0 +1,187 @@
+"""obtain: the ladder, its error, its JSON; no socket where none is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import pathlib
+import socket
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "download"))
+import family
+
+from fmnist_tfds import errors, obtain, settings
+
+DATASET, BODIES = family.make()
+NETWORK = settings.Network(connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any connection or look-up fails the test."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def _options(tmp_path, *mirrors, **changes):
+    return settings.Settings(
+        tuple(settings.Mirror(url) for url in mirrors), tmp_path / "cache", NETWORK, **changes
+    )
+
+
+def _manual(folder, names=tuple(BODIES), suffix=""):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / (name + suffix)).write_bytes(BODIES[name])
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["", "nested", "FashionMNIST/raw", "datasets/fashion-mnist"])
+def test_a_complete_manual_dir_needs_no_socket_and_is_used_in_place(tmp_path, no_network, layout):
+    folder = _manual(tmp_path / "manual" / layout)
+    options = _options(tmp_path, "http://mirror.example/", manual_dir=tmp_path / "manual")
+    outcome = obtain.obtain(options, dataset=DATASET)
+    assert outcome.error is None
+    assert {f.path.parent for f in outcome.files.values()} == {folder}
+    assert set(outcome.receipt["files"]) == set(BODIES)
+
+
+def test_a_decompressed_manual_dir_serves(tmp_path, no_network):
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    for name, body in BODIES.items():
+        (folder / name.removesuffix(".gz")).write_bytes(gzip.decompress(body))
+    outcome = obtain.obtain(_options(tmp_path, manual_dir=folder, offline=True), dataset=DATASET)
+    assert outcome.error is None
+    for name, file in outcome.files.items():
+        assert gzip.decompress(file.path.read_bytes()) == gzip.decompress(BODIES[name])
+
+
+def test_a_complete_manual_dir_works_where_the_cache_cannot_be_written(tmp_path, no_network):
+    (tmp_path / "cache").write_text("no folder")
+    options = _options(tmp_path, manual_dir=_manual(tmp_path / "manual"))
+    assert obtain.obtain(options, dataset=DATASET).error is None
+
+
+def test_a_half_filled_manual_dir_is_completed_from_the_mirrors(tmp_path):
+    folder = _manual(tmp_path / "manual", list(BODIES)[:2])
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, mirror.url, manual_dir=folder)
+        outcome = obtain.obtain(options, dataset=DATASET)
+    assert outcome.error is None
+    assert sorted(mirror.names()) == sorted(list(BODIES)[2:])
+    assert outcome.files[list(BODIES)[2]].attempts[0].cause == "not-found"
+
+
+def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network):
+    names = list(BODIES)
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    (folder / names[0]).write_bytes(BODIES[names[1]])
+    (folder / names[1]).write_bytes(b"<!doctype html><title>Blocked</title>")
+    options = _options(tmp_path, "http://mirror.example/", manual_dir=folder, offline=True)
+    outcome = obtain.obtain(options, dataset=DATASET)
+    text = str(outcome.error)
+    assert isinstance(outcome.error, errors.ObtainError)
+    assert "where train images belong" in text
+    assert "'Blocked'" in text
+    assert f"expected {names[2]}" in text
+    assert "offline" in text
+    document = outcome.as_json()
+    assert document["ok"] is False
+    assert set(document["files"]) == set(BODIES)
+    assert document["files"][names[3]]["path"] is None
+    assert document["error"]["reference"] == "obtain"
+
+
+def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
+    with family.Mirror({}) as empty:
+        dead = f"http://127.0.0.1:{closed_port}/"
+        outcome = obtain.obtain(_options(tmp_path, dead, empty.url), dataset=DATASET)
+    text = str(outcome.error)
+    assert text.startswith("could not obtain train-images-idx3-ubyte.gz")
+    assert text.count("connect-refused") == 1
+    assert text.count("not-found") == 1
+    assert "hint: " in text
+
+
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        ("http://a b:x", "white space"),
+        ("http://proxy.corp:port", "'port'"),
+        ("proxy.corp:3128:99", "'3128:99'"),
+        ("http://[proxy", "IPv6"),
+        ("http://ann:hun/ter2@proxy.corp:3128", "written %2F"),
+    ],
+)
+def test_a_proxy_that_is_no_url_is_named_with_its_variable_and_the_remedy(
+    tmp_path, no_network, proxy, problem
+):
+    environment = settings.Environment(proxies={"http": proxy})
+    options = _options(tmp_path, "http://mirror.example/", environment=environment)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert "HTTP_PROXY holds no proxy URL" in text
+    assert problem in text
+    assert "hint: correct HTTP_PROXY: a proxy is written http://" in text
+    assert text.count("could not obtain") == 1
+    assert "hun" not in text
+
+
+def test_a_proxy_that_is_no_url_does_not_keep_another_mirror_from_serving(tmp_path):
+    environment = settings.Environment(proxies={"http": "http://proxy.corp:port"})
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, "http://mirror.example/", environment=environment)
+        direct = settings.Mirror(mirror.url, proxy="")
+        options = dataclasses.replace(options, mirrors=(*options.mirrors, direct))
+        assert obtain.obtain(options, dataset=DATASET).error is None
+
+
+def test_out_holds_the_four_files_and_the_receipt(tmp_path):
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, mirror.url)
+        outcome = obtain.obtain(options, dataset=DATASET, out=tmp_path / "out")
+    assert outcome.error is None
+    for name, body in BODIES.items():
+        assert (tmp_path / "out" / name).read_bytes() == body
+    assert (tmp_path / "out" / "receipt.json").is_file()
+
+
+def test_a_damaged_cache_entry_is_fetched_anew(tmp_path):
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, mirror.url)
+        path = next(iter(obtain.obtain(options, dataset=DATASET).files.values())).path
+        path.write_bytes(b"x" * 1000)
+        outcome = obtain.obtain(options, dataset=DATASET)
+    assert outcome.error is None
+    assert path.read_bytes() == BODIES[path.name]
+
+
+def test_obtain_files_gives_paths_or_raises(tmp_path, no_network):
+    folder = _manual(tmp_path / "manual")
+    paths = obtain.obtain_files(
+        mirrors="off", manual_dir=folder, cache_dir=tmp_path / "c", dataset=DATASET
+    )
+    assert set(paths) == set(BODIES)
+    with pytest.raises(errors.ObtainError, match="switched off"):
+        obtain.obtain_files(mirrors="off", cache_dir=tmp_path / "c", dataset=DATASET)
+
+
+def test_insecure_tls_is_warned_about(tmp_path):
+    notes = []
+
+    class Notes:
+        update = done = staticmethod(lambda *args: None)
+        note = staticmethod(notes.append)
+
+    mirror = settings.Mirror("https://127.0.0.1:1/", insecure_tls=True)
+    options = dataclasses.replace(_options(tmp_path), mirrors=(mirror,))
+    obtain.obtain(options, dataset=DATASET, progress=Notes())
+    assert "insecure_tls" in notes[0]

@@ -1,0 +1,140 @@
+"""Training: a smoke run on the stand-in, resuming, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import fmnist_tfds  # noqa: F401  registers
+from fmnist_tfds import errors, training
+from fmnist_tfds.fmnist_synthetic import generator
+
+EXAMPLES = 4000
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    tfds.builder("fmnist_synthetic", data_dir=folder).download_and_prepare(
+        download_config=tfds.download.DownloadConfig(max_examples_per_split=EXAMPLES)
+    )
+    return folder
+
+
+def _config(data_dir, **changes):
+    values = {
+        "dataset": "fmnist_synthetic",
+        "data_dir": str(data_dir),
+        "epochs": 1,
+        "batch_size": 100,
+        "verify": False,  # a part of the data cannot be proved
+    }
+    return training.TrainingConfig(**{**values, **changes})
+
+
+@pytest.mark.versions
+def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_path):
+    found = training.train_and_evaluate(_config(data_dir, eval_batch_size=768), tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == found.metrics
+    assert metrics["data"] == "synthetic"
+    labels = generator.generate("test")[1][:EXAMPLES]
+    assert found.confusion.sum(axis=1).tolist() == np.bincount(labels, minlength=10).tolist()
+    assert metrics["test_examples"] == EXAMPLES
+    assert metrics["test_accuracy"] > 0.5
+
+
+def test_training_resumes_at_the_next_epoch_with_its_own_order(data_dir, tmp_path, monkeypatch):
+    import keras
+    import tensorflow as tf
+
+    from fmnist_tfds import input_pipeline
+
+    seen = []
+
+    def make_train(*args, **kwargs):
+        def record(images, labels):
+            tf.py_function(lambda found: seen.append(found.numpy().tolist()), [labels], [])
+            return images, labels
+
+        return make(*args, **kwargs).map(record)
+
+    make = input_pipeline.make_train
+    monkeypatch.setattr(input_pipeline, "make_train", make_train)
+    config = _config(data_dir, epochs=2)
+    straight = training.train_and_evaluate(config, tmp_path / "straight")
+    steps = len(seen) // 2
+    epochs = seen[:steps], seen[steps:]
+    assert epochs[0] != epochs[1]
+
+    class Interrupted(Exception):
+        pass
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise Interrupted
+
+    original = training._Recorder.callback
+    try:
+        training._Recorder.callback = lambda self, keras_: keras.callbacks.CallbackList(
+            [original(self, keras_), Interrupt()]
+        )
+        with pytest.raises(Interrupted):
+            training.train_and_evaluate(config, tmp_path / "broken")
+    finally:
+        training._Recorder.callback = original
+    # As if it had been killed after the second epoch's entry, before its weights were saved.
+    history = tmp_path / "broken" / "history.json"
+    history.write_text(json.dumps(json.loads(history.read_text()) * 2))
+    resumed = training.train_and_evaluate(config, tmp_path / "broken")
+    assert [e["epoch"] for e in resumed.history] == [1, 2]
+    assert seen[-steps:] == epochs[1]
+    # Not equal: the draws of the dropout go on from another place.
+    assert resumed.history[1]["loss"] == pytest.approx(straight.history[1]["loss"], rel=0.2)
+
+
+def test_workdir_of_another_configuration_is_refused(data_dir, tmp_path):
+    training._claim(tmp_path, _config(data_dir))
+    with pytest.raises(errors.ConfigError, match="batch_size: 100 -> 64"):
+        training._claim(tmp_path, _config(data_dir, batch_size=64))
+
+
+def test_unprepared_data_is_one_clear_error(tmp_path):
+    with pytest.raises(errors.NotPreparedError):
+        training.train_and_evaluate(_config(tmp_path / "none"), tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"epoch": 3}, "'epochs'"),
+        ({"epochs": "3"}, "expected int"),
+        ({"epochs": 0}, "more than 0"),
+        ({"model": "resnet"}, "small_cnn"),
+        ({"dataset": "mnist"}, "fmnist_resilient"),
+    ],
+)
+def test_training_table_mistake_is_named(table, said):
+    with pytest.raises(errors.ConfigError) as caught:
+        training.TrainingConfig.from_table(table)
+    assert said in str(caught.value)
+
+
+def test_train_script_reports_a_user_error_in_one_message(tmp_path):
+    path = tmp_path / "t.toml"
+    path.write_text("[training]\nepoch = 3\n")
+    done = subprocess.run(
+        [sys.executable, "scripts/train.py", f"--config={path}", f"--workdir={tmp_path}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "epochs" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -128,7 +128,11 @@ class OrderedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             self._claim.release()
 
     def _sweep(self, folder: pathlib.Path) -> None:
-        """Removes what killed preparers left: up to 66 MB each."""
+        """Removes what killed preparers left: up to 66 MB each.
+
+        One killed in the millisecond between making its folder and noting it leaves that folder,
+        still empty, until it is old: empty folders may be those of living preparers.
+        """
         orphans = {orphan.name for orphan in self._claim.orphans}
         for stale in folder.glob(f"{constants.INCOMPLETE_PREFIX}*_{self.version}"):
             try:

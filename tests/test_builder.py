@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -250,6 +251,21 @@ def test_disk_that_is_really_full_is_one_clear_error(small_data, tmp_path):
         assert not list(folder.rglob("*.tfrecord*"))
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(30, True), (2 * 3600, False)])
+def test_unfinished_folder_of_no_known_owner_goes_once_it_is_old(
+    small_data, tmp_path, age_s, stays
+):
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])
+    unfinished = builder.data_path.parent / f"incomplete.ABC123_{builder.version}"
+    unfinished.mkdir(parents=True)
+    shard = unfinished / "fmnist_resilient-train.tfrecord-00000-of-00001"
+    shard.write_bytes(b"half")
+    for path in (shard, unfinished):
+        os.utime(path, (time.time() - age_s,) * 2)
+    builder.download_and_prepare()
+    assert unfinished.exists() == stays
 
 
 @pytest.mark.parametrize("moment", ["while it writes", "as it publishes"])

@@ -44,6 +44,20 @@ class Child:
                 f"still running after {limit_s} s\n{self.output[-6000:]}"
             ) from None
 
+    def wait_until_stopped(self, limit_s: float = LIMIT_S) -> None:
+        """Until it has sent itself SIGSTOP."""
+        for _ in range(int(limit_s / 0.05)):
+            # Leaves the exit status, if there is one, to Popen.
+            found = os.waitid(
+                os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+            )
+            if found is not None:
+                assert found.si_code == os.CLD_STOPPED, f"it ended\n{self.output[-6000:]}"
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise AssertionError(f"not stopped after {limit_s} s\n{self.output[-6000:]}")
+
     def kill(self) -> None:
         """SIGKILL: no handler, no clean-up."""
         self.process.kill()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import pathlib
+import signal
 import time
 
 import tensorflow_datasets as tfds
@@ -20,12 +22,22 @@ parser.add_argument("data_dir", type=pathlib.Path)
 parser.add_argument("--mirror")
 parser.add_argument("--at", type=float, default=0.0, help="seconds since 1970")
 parser.add_argument("--wait_s", type=float)
+parser.add_argument("--halt", action="store_true", help="stop (SIGSTOP) after the first split")
 parser.add_argument("--load", action="store_true", help="tfds.load, which imports TensorFlow")
 arguments = parser.parse_args()
 absl_logging.set_verbosity(absl_logging.INFO)
 logging.getLogger().setLevel(logging.INFO)
 if arguments.wait_s is not None:
     tfds_builder.OrderedBuilder.WAIT_S = arguments.wait_s
+if arguments.halt:
+    write_split = tfds_builder.OrderedBuilder._write_split
+
+    def write_and_stop(self, *split):
+        info = write_split(self, *split)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return info
+
+    tfds_builder.OrderedBuilder._write_split = write_and_stop
 time.sleep(max(0.0, arguments.at - time.time()))
 started = time.perf_counter()
 builder_kwargs = {"mirrors": [arguments.mirror]} if arguments.mirror else {}

@@ -6,7 +6,6 @@ import collections
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import time
 
@@ -78,16 +77,10 @@ def test_preparers_without_locks_or_claims_all_succeed(processes, real_data, no_
 @pytest.mark.slow
 def test_preparer_killed_half_way_is_followed_by_a_waiter(processes, real_data, no_locks, tmp_path):
     data_dir = tmp_path / "data"
-    first = processes.start(SCRIPT, data_dir, "--mirror", real_data, environ=no_locks)
     folder = data_dir / "fmnist_resilient"
-    for _ in range(12_000):
-        if list(folder.glob("incomplete.*/")):
-            break
-        time.sleep(0.005)
-    else:
-        pytest.fail(first.output)
-    # It writes for half a second: held in the middle until the others have started.
-    first.process.send_signal(signal.SIGSTOP)
+    first = processes.start(SCRIPT, data_dir, "--mirror", real_data, "--halt", environ=no_locks)
+    first.wait_until_stopped()
+    assert len(list(folder.glob("incomplete.*/*.tfrecord*"))) == 1
     second = processes.start(SCRIPT, data_dir, "--mirror", real_data, "--load", environ=no_locks)
     third = processes.start(SCRIPT, data_dir, "--mirror", real_data, environ=no_locks)
     first.kill()

@@ -133,6 +133,12 @@ def grouped(values: tf.Tensor, size: int) -> tf.data.Dataset:
     return groups if tail is None else groups.concatenate(tf.data.Dataset.from_tensors(tail))
 
 
+def cuts(count: int, size: int) -> list[int]:
+    """The sizes of the batches of an epoch of `count` examples; one, where all are alike."""
+    whole, rest = divmod(count, size)
+    return [size] * whole + [rest] if rest else [size]
+
+
 def rebatched(batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
     """The same examples in batches of these sizes, over and over.
 

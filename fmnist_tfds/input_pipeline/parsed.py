@@ -27,7 +27,7 @@ class Parsed:
             )
         self.split = split
         self.scan = resident.Scan(split, verify=verify)
-        self.layouts = self.scan.layouts
+        self.layouts = [stored.layout if stored else None for stored in self.scan.stored]
         self.blocks = order.blocks(split.shards, self.layouts)
 
     def shuffled(self, index: int, count: int, seed: tf.Tensor) -> tf.data.Dataset:

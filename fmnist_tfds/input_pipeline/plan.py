@@ -112,12 +112,12 @@ class Plan:
 
     def shuffled(self, how: preprocess.Recipe, seed: int, epochs: int | None) -> tf.data.Dataset:
         """Batches of the epochs, each in its own order."""
+        # First of all: loading goes on in the background from here.
+        table = self._table
         seeds = order.epoch_seeds(seed, epochs)
-        if self._table is None:
+        if table is None:
             return self._finished(how, seeds.flat_map(plain(self._parsed_epoch)))
-        draws = bool(how.augment)
-        indices = seeds.flat_map(plain(lambda seed: self._groups(self._table, seed, draws=draws)))
-        return self._looked_up(how, self._table, indices)
+        return self._looked_up(how, table, self._groups(table, seeds, draws=bool(how.augment)))
 
     def ordered(self, how: preprocess.Recipe) -> tf.data.Dataset:
         """Batches in the order of the split."""
@@ -131,7 +131,7 @@ class Plan:
         """The indices alone, in the order of `shuffled` of a resident split: int32[B]."""
         table = tables.InMemory(self.loading, self.index, self.count)
         seeds = order.epoch_seeds(seed, epochs)
-        return self._cut(seeds.flat_map(plain(lambda seed: self._groups(table, seed, draws=False))))
+        return self._cut(self._groups(table, seeds, draws=False))
 
     def offloaded(
         self, address: str, how: preprocess.Recipe, seed: int, epochs: int | None
@@ -154,35 +154,43 @@ class Plan:
             _GROUP_EXAMPLES // self.batch if self.batch < _GROUP_EXAMPLES // 2 else 1
         )
 
-    def _groups(self, table: tables.Table, seed: tf.Tensor, *, draws: bool) -> tf.data.Dataset:
-        """One epoch: index int32[G], and with `draws` the seed int64[2] of each group's draws."""
-        indices = table.shuffled(seed)
-        if self.drop:
-            indices = indices[: self._used]
-        groups = order.grouped(indices, self._group)
-        if not draws:
-            return groups
-        count = -(-self._used // self._group)
-        # No two workers draw alike.
-        numbers = tf.constant(np.arange(count) * self.count + self.index, tf.int64)
-        seeds = tf.stack([tf.fill([count], seed), numbers], 1)
-        return tf.data.Dataset.zip((groups, tf.data.Dataset.from_tensor_slices(seeds)))
+    def _groups(
+        self, table: tables.Table, seeds: tf.data.Dataset, *, draws: bool
+    ) -> tf.data.Dataset:
+        """int32[G], epoch by epoch; with `draws` (step, (int32[G], the epoch's seed int64[G]))."""
+
+        def epoch(seed: tf.Tensor) -> Any:
+            indices = table.shuffled(seed)[: self._used]
+            return (indices, tf.fill([self._used], seed)) if draws else indices
+
+        # Slices of one tensor: a flat_map would start an iterator of its own for each epoch.
+        groups = order.rebatched(seeds.map(plain(epoch)), order.cuts(self._used, self._group))
+        return groups.enumerate() if draws else groups
 
     def _looked_up(
-        self, how: preprocess.Recipe, table: tables.Table, indices: tf.data.Dataset
+        self, how: preprocess.Recipe, table: tables.Table, groups: tf.data.Dataset
     ) -> tf.data.Dataset:
-        def make(index: tf.Tensor, seed: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
+        per_epoch = -(-self._used // self._group)
+
+        def make(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             images, labels = table.look_up(index)
+            return preprocess.host_batch(images, None, how), labels
+
+        def draw(step: tf.Tensor, found: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            images, labels = table.look_up(found[0])
+            # No two workers draw alike.
+            number = step % per_epoch * self.count + self.index
+            seed = tf.stack([found[1][0], number])
             return preprocess.host_batch(images, seed, how), labels
 
-        return self._cut(indices.map(plain(make), num_parallel_calls=parsed.PARALLEL))
+        function = plain(draw if how.augment else make)
+        return self._cut(groups.map(function, num_parallel_calls=parsed.PARALLEL))
 
     def _cut(self, groups: tf.data.Dataset) -> tf.data.Dataset:
         """The batches in groups, epoch by epoch."""
         if self._group == self.batch:
             return groups
-        whole, rest = divmod(self._used, self.batch)
-        return order.rebatched(groups, [self.batch] * whole + [rest] if rest else [self.batch])
+        return order.rebatched(groups, order.cuts(self._used, self.batch))
 
     def _parsed_epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """One epoch of parsed records: (images, labels, seed int64[2]) by batches."""

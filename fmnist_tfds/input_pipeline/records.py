@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import struct
 from typing import Any
 
@@ -12,57 +14,81 @@ import tensorflow as tf
 from fmnist_tfds import png, tfrecord
 from fmnist_tfds.input_pipeline import prepared
 
-
-def open_rows(shard: prepared.Shard, layout: tfrecord.Layout) -> npt.NDArray[np.uint8]:
-    """A shard of constant layout as uint8[examples, record_bytes], mapped."""
-    rows = np.memmap(shard.path, np.uint8, "r")
-    return rows.reshape(shard.examples, layout.record_bytes)
+_log = logging.getLogger(__name__)
 
 
-def pixels_and_labels(
-    rows: npt.NDArray[np.uint8], layout: tfrecord.Layout
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """What framed records hold: views uint8[n, 28, 28] and uint8[n]."""
-    encoded = rows[:, layout.png_offset : layout.png_offset + png.LENGTH]
-    return png.pixels(encoded), rows[:, layout.label_offset]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A shard of stored PNGs of one length, mapped once for the check, the proof and look-ups.
 
-
-def check(shard: prepared.Shard, layout: tfrecord.Layout) -> None:
-    """Checks framing and PNG headers of a shard of constant layout, not its pixels.
-
-    Raises:
-        RecordError: a record is damaged.
-        MixedLayoutError: intact records of another layout stand among the others.
+    Attributes:
+        shard: the file.
+        layout: of its records.
+        rows: uint8[examples, record_bytes]; copy-on-write, as DLPack takes no read-only memory.
     """
-    rows = open_rows(shard, layout)
-    for start in range(0, shard.examples, tfrecord.CHUNK):
-        piece = rows[start : start + tfrecord.CHUNK]
-        if (bad := layout.strangers(piece)).size:
-            broken = tfrecord.broken(piece[bad])
-            if broken.size:
-                raise _mismatch(shard, start + int(bad[broken[0]]))
-            raise MixedLayoutError(start + int(bad[0]))
+
+    shard: prepared.Shard
+    layout: tfrecord.Layout
+    rows: npt.NDArray[np.uint8]
+
+    def piece(self, start: int, stop: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """What some records hold: views uint8[n, 28, 28, 1] and uint8[n]."""
+        rows, first = self.rows[start:stop], self.layout.png_offset
+        images = png.pixels(rows[:, first : first + png.LENGTH])[..., None]
+        return images, rows[:, self.layout.label_offset]
+
+    def check(self) -> None:
+        """Checks framing and PNG headers, not the pixels.
+
+        Raises:
+            RecordError: a record is damaged.
+            MixedLayoutError: intact records of another layout stand among the others.
+        """
+        for start in range(0, self.shard.examples, tfrecord.CHUNK):
+            piece = self.rows[start : start + tfrecord.CHUNK]
+            if (bad := self.layout.strangers(piece)).size:
+                broken = tfrecord.broken(piece[bad])
+                if broken.size:
+                    raise self._mismatch(start + int(bad[broken[0]]))
+                raise MixedLayoutError(start + int(bad[0]))
+
+    def check_sums(self) -> None:
+        """Checks every record against its crc32c.
+
+        Raises:
+            RecordError: a record is damaged.
+        """
+        for start in range(0, self.shard.examples, tfrecord.CHUNK):
+            if (bad := tfrecord.broken(self.rows[start : start + tfrecord.CHUNK])).size:
+                raise self._mismatch(start + int(bad[0]))
+
+    def _mismatch(self, record: int) -> Exception:
+        why = "its bytes do not match its crc32c"
+        return prepared.damaged(self.shard.path, record, self.shard.examples, why)
 
 
 class MixedLayoutError(Exception):
     """An intact record of another layout: the general path must read this shard."""
 
 
-def check_sums(shard: prepared.Shard, layout: tfrecord.Layout) -> None:
-    """Checks every record of a shard of constant layout against its crc32c.
+def open_stored(shard: prepared.Shard) -> Stored | None:
+    """The shard mapped and checked; None where only the general path reads it.
 
     Raises:
         RecordError: a record is damaged.
     """
-    rows = open_rows(shard, layout)
-    for start in range(0, shard.examples, tfrecord.CHUNK):
-        if (bad := tfrecord.broken(rows[start : start + tfrecord.CHUNK])).size:
-            raise _mismatch(shard, start + int(bad[0]))
-
-
-def _mismatch(shard: prepared.Shard, record: int) -> Exception:
-    why = "its bytes do not match its crc32c"
-    return prepared.damaged(shard.path, record, shard.examples, why)
+    layout = tfrecord.layout_of(shard.path, shard.examples, shard.bytes)
+    if layout is not None:
+        rows = np.memmap(shard.path, np.uint8, "c").reshape(shard.examples, layout.record_bytes)
+        stored = Stored(shard, layout, rows)
+        try:
+            stored.check()
+        except MixedLayoutError as mixed:
+            _log.info("%s: record %s is laid out otherwise", shard.path.name, mixed)
+        else:
+            return stored
+    _log.info("%s: not stored PNGs of one length: read one by one", shard.path.name)
+    return None
 
 
 def offsets(shard: prepared.Shard) -> npt.NDArray[np.int64]:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds import tfrecord
 from fmnist_tfds.input_pipeline import order, parsed, records, resident
 
 
@@ -55,12 +54,10 @@ class Mapped:
     """
 
     def __init__(
-        self, source: parsed.Parsed, layout: tfrecord.Layout, index: int, count: int
+        self, stored: records.Stored, blocks: order.Blocks, index: int, count: int
     ) -> None:
-        # Copy-on-write: DLPack takes no read-only memory, and nothing writes to it.
-        rows = np.memmap(source.split.shards[0].path, np.uint8, "c")
-        self._rows = resident.shared(rows.reshape(-1, layout.record_bytes))
-        self._layout, self._blocks = layout, source.blocks
+        self._rows, self._layout = resident.shared(stored.rows), stored.layout
+        self._blocks = blocks
         self._index, self._count = index, count
         counts = self._blocks.counts[index::count]
         place = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
@@ -90,6 +87,7 @@ class Mapped:
 
 def mapped(source: parsed.Parsed, index: int, count: int) -> Mapped | None:
     """The table of a split that is one shard of constant layout; None for any other."""
-    if len(source.layouts) != 1 or (layout := source.layouts[0]) is None:
-        return None
-    return Mapped(source, layout, index, count)
+    match source.scan.stored:
+        case [records.Stored() as stored]:
+            return Mapped(stored, source.blocks, index, count)
+    return None

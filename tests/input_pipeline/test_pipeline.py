@@ -161,6 +161,18 @@ def test_epochs_do_not_run_into_each_other_whatever_the_batch(many, source, drop
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("batch", [2000, 2100])
+def test_no_two_batches_draw_their_augmentation_alike(many, source, batch):
+    made = _train(many, batch, source=source, augment="flip", seed=5, epochs=2)
+    plain = _train(many, batch, source=source, seed=5, epochs=2)
+    flipped = [
+        (x.numpy() != y.numpy()).any((1, 2, 3)) for (x, _), (y, _) in zip(made, plain, strict=True)
+    ]
+    assert len(flipped) == 2 * -(-40_000 // batch)
+    assert len({flips[:100].tobytes() for flips in flipped}) == len(flipped)
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_workers_draw_their_augmentation_apart(many, source):
     def flips(index):
         made = _train(many, 100, source=source, shard=(index, 2), augment="flip", seed=3)

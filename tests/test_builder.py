@@ -101,6 +101,15 @@ def test_preparing_needs_no_tensorflow(real_data, tmp_path):
     assert done.splitlines()[-1] == "60000 False"
 
 
+@pytest.mark.versions
+@pytest.mark.parametrize("options", [{}, {"builder_kwargs": {"mirrors": ["off"]}}])
+def test_shuffle_files_works_where_the_package_is_imported_and_the_data_prepared(prepared, options):
+    dataset = tfds.load(
+        "fmnist_resilient", data_dir=prepared, split="test", shuffle_files=True, **options
+    )
+    assert sum(1 for _ in dataset) == 10_000
+
+
 def test_load_works_where_the_package_was_never_imported(prepared):
     code = """
 import sys, tensorflow_datasets as tfds

@@ -200,7 +200,7 @@ class _Ladder:
         self._attempts[file.name].append(attempt)
         self._records[file.name] = {
             "source": str(path),
-            **receipts.digests(file, canonical_gz=is_canonical),
+            **receipts.facts(file, canonical_gz=is_canonical),
         }
         self._have(file, path, str(path))
 
@@ -258,11 +258,14 @@ class _Ladder:
         self._files[file.name] = FileOutcome(path, sha256, source, attempts)
 
     def _receipt(self) -> dict[str, Any]:
-        records = {
-            name: self._records.get(name) or self._store.record(self._dataset.file(name))
-            for name, file in self._files.items()
-            if file.path is not None
-        }
+        records = {}
+        for name, had in self._files.items():
+            if had.path is not None:
+                record = self._records.get(name) or self._store.record(self._dataset.file(name))
+                failed = [a.as_json() for a in had.attempts if a.outcome == "failed"]
+                # A file from the cache keeps what failed when it was fetched.
+                records[name] = {"failed_attempts": [], **record}
+                records[name] |= {"failed_attempts": failed} if failed else {}
         return receipts.assemble(records, dataset=self._dataset)
 
     def _copy_to(self, out: pathlib.Path) -> None:

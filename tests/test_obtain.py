@@ -77,7 +77,12 @@ def test_a_half_filled_manual_dir_is_completed_from_the_mirrors(tmp_path):
         outcome = obtain.obtain(options, dataset=DATASET)
     assert outcome.error is None
     assert sorted(mirror.names()) == sorted(list(BODIES)[2:])
-    assert outcome.files[list(BODIES)[2]].attempts[0].cause == "not-found"
+    third = list(BODIES)[2]
+    assert outcome.files[third].attempts[0].cause == "not-found"
+    receipt = outcome.receipt["files"]
+    assert [a["cause"] for a in receipt[third]["failed_attempts"]] == ["not-found"]
+    for name in BODIES:
+        assert {"source", "time", "gz_sha256", "payload_sha256"} <= receipt[name].keys()
 
 
 def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "download"))
 import family
 
 from fmnist_tfds import errors, obtain, settings
+from fmnist_tfds.download import fetch, report
 
 DATASET, BODIES = family.make()
 NETWORK = settings.Network(connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02)
@@ -97,13 +98,51 @@ def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network
     assert isinstance(outcome.error, errors.ObtainError)
     assert "where train images belong" in text
     assert "'Blocked'" in text
-    assert f"expected {names[2]}" in text
+    both = ", ".join(f"{n} ({len(BODIES[n]):,} bytes)" for n in names[2:])
+    assert f"could not obtain {both}: " in text
+    assert f"expected under its name, with or without .gz; found {names[0]}, {names[1]}" in text
     assert "offline" in text
     document = outcome.as_json()
     assert document["ok"] is False
     assert set(document["files"]) == set(BODIES)
     assert document["files"][names[3]]["path"] is None
     assert document["error"]["reference"] == "obtain"
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, "there is no such folder"),
+        ({}, "the folder is empty"),
+        ({"data.csv": b"label,pixel1\n1,2\n"}, "data.csv: expected 785 columns"),
+        (b"PK\x03\x04 no archive", "not a readable zip file"),
+    ],
+)
+def test_offline_says_once_what_is_wrong_with_manual_dir(tmp_path, no_network, held, said):
+    place = tmp_path / "manual"
+    if isinstance(held, bytes):
+        place.write_bytes(held)
+    elif held is not None:
+        place.mkdir()
+        for name, content in held.items():
+            (place / name).write_bytes(content)
+    options = _options(tmp_path, manual_dir=place, offline=True)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert text.count("could not obtain") == 1
+    assert text.count(str(place)) == 1
+    assert said in text
+    assert "Not a directory" not in text
+
+
+def test_the_error_lists_sources_once_whatever_order_they_failed_in():
+    first, second = (
+        fetch.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
+        for host in "ab"
+    )
+    images, labels = DATASET.files[:2]
+    tried = {images.name: [first, second], labels.name: [second, first]}
+    error = report.obtain_error((images, labels), tried, dataset=DATASET, is_offline=False)
+    assert error.message.count("http://a/") == 1
 
 
 def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):

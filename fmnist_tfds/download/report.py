@@ -64,7 +64,9 @@ def _rows(file: catalog.SourceFile, attempts: Sequence[fetch.Attempt]) -> dict[_
     failed = [a for a in attempts if a.outcome == "failed"]
     by_source: dict[str, list[fetch.Attempt]] = collections.defaultdict(list)
     for attempt in failed:
-        by_source[attempt.url.removesuffix(file.name)].append(attempt)
+        # As the mirror list has it: a base URL, or a template.
+        source = attempt.url.removesuffix(file.name).replace(file.name, "{filename}")
+        by_source[source].append(attempt)
     rows: dict[_Row, int] = {}
     for source, tries in by_source.items():
         # The last word of a source may be the deadline: what went wrong before says more.

@@ -29,6 +29,8 @@ from fmnist_tfds import config, settings
 
 USER_AGENT = f"fmnist_tfds/{fmnist_tfds.__version__} (+python-requests)"
 _SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
+# Shorter ones, such as "1" and "true", are words of other texts too.
+_LEAST_SECRET = 8
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 
 _watching = threading.local()
@@ -174,7 +176,13 @@ def request(
 def route_to(
     options: settings.Settings, mirror: settings.Mirror, url: str, secrets: Secrets, *, home: bool
 ) -> settings.Route:
-    """The route to `url` with its proxy's secret resolved; the client certificate only `home`."""
+    """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
+
+    The query of `url` may be a signature: from now on its long values count as secrets.
+    """
+    for _, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query):
+        if len(value) >= _LEAST_SECRET:
+            secrets.add(value)
     route = options.route(mirror, url)
     proxy = secrets.resolve(route.proxy) if route.proxy else None
     if proxy and "://" not in proxy:

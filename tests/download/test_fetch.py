@@ -85,6 +85,19 @@ def test_the_receipt_names_what_failed_before_the_mirror_that_delivered(tmp_path
     assert [(a["url"], a["cause"]) for a in failed] == [(dead + BIG.name, "connect-refused")]
 
 
+def test_a_signature_in_a_mirrors_query_is_never_shown(tmp_path):
+    def echo(handler, name, body):
+        page = f"<!doctype html><title>Index of {handler.path}</title>".encode()
+        family.send(handler, 200, page, Content_Length=str(len(page)))
+
+    with family.Mirror(BODIES, echo) as mirror:
+        result = _fetch(tmp_path, f"{mirror.url}?sig=hunter2-signature", files=[BIG])
+    assert mirror.seen[0][0] == f"/{BIG.name}?sig=hunter2-signature"
+    shown = json.dumps([a.as_json() for a in result.files[BIG.name].attempts])
+    assert "Index of" in shown
+    assert "hunter2" not in shown
+
+
 def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
     secrets = session.Secrets()
     with family.Mirror(BODIES) as mirror:

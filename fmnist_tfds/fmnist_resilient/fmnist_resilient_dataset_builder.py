@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import logging
 
-from fmnist_tfds import catalog, config, idx, obtain, tfds_builder
+from fmnist_tfds import catalog, config, idx, tfds_builder
 from fmnist_tfds.download import identify, progress
 
 _RECEIPT = "receipt.json"
@@ -78,6 +78,8 @@ class Builder(tfds_builder.OrderedBuilder):
 
     @contextlib.contextmanager
     def _obtained(self, download_dir: Any, config_: Any) -> Iterator[Any]:
+        from fmnist_tfds import obtain  # it imports requests: 0.1 s that `--help` need not wait
+
         settings = config.load(
             mirrors=self._mirrors,
             config_file=self._config_file,

@@ -152,7 +152,8 @@ def resolve_secret(value: str) -> str:
         try:
             return pathlib.Path(rest).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise errors.ConfigError(f"secret {value!r}: cannot be read: {error}") from error
+            said = getattr(error, "strerror", None) or "it is not text"
+            raise errors.ConfigError(f"secret {value!r}: cannot be read: {said}") from error
     return value
 
 

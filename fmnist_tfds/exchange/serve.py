@@ -103,7 +103,8 @@ def serve(
         try:
             body = files[file.name].read_bytes()
         except OSError as error:
-            raise errors.StoreError(f"{files[file.name]}: cannot be read: {error}") from error
+            said = error.strerror or error
+            raise errors.StoreError(f"{files[file.name]}: cannot be read: {said}") from error
         digest = hashlib.sha256(body).hexdigest()
         modified = email.utils.formatdate(file.gzip_mtime, usegmt=True)
         # application/gzip and no Content-Encoding: clients must not unpack it on the way.

@@ -148,12 +148,14 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from fmnist_tfds import benchmark
+    from fmnist_tfds import benchmark, plots
+    from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
+    plots.require_matplotlib()  # before the minutes of measuring
     files = cli_flags.obtained(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    folder = next(iter(files.values())).parent
-    result = benchmark.measure(str(args.out / "tfds"), str(folder), args.repeats)
+    with resilient.one_folder(files) as folder:
+        result = benchmark.measure(str(args.out / "tfds"), str(folder), args.repeats)
     (args.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     benchmark.chart(result, args.out / "benchmark.png")
     print(benchmark.table(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from fmnist_tfds import errors, training
 from fmnist_tfds.fmnist_synthetic import generator
 
 EXAMPLES = 4000
+REPO = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,7 @@ def test_workdir_of_another_configuration_is_refused(data_dir, tmp_path):
 def test_unprepared_data_is_one_clear_error(tmp_path):
     with pytest.raises(errors.NotPreparedError):
         training.train_and_evaluate(_config(tmp_path / "none"), tmp_path / "work")
+    assert not (tmp_path / "work").exists(), "a run that never began has claimed its folder"
 
 
 @pytest.mark.parametrize(
@@ -126,15 +129,42 @@ def test_training_table_mistake_is_named(table, said):
     assert said in str(caught.value)
 
 
-def test_train_script_reports_a_user_error_in_one_message(tmp_path):
-    path = tmp_path / "t.toml"
-    path.write_text("[training]\nepoch = 3\n")
-    done = subprocess.run(
-        [sys.executable, "scripts/train.py", f"--config={path}", f"--workdir={tmp_path}"],
+def _train(*arguments):
+    return subprocess.run(
+        [sys.executable, "scripts/train.py", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
+        cwd=REPO,
     )
-    assert done.returncode == 2
-    assert "epochs" in done.stderr
+
+
+def test_train_script_trains_and_says_how_well(data_dir, tmp_path):
+    path = tmp_path / "t.toml"
+    path.write_text(
+        '[training]\ndataset = "fmnist_synthetic"\nepochs = 1\nbatch_size = 100\nverify = false\n'
+    )
+    done = _train(f"--config={path}", f"--workdir={tmp_path / 'run'}", f"--data_dir={data_dir}")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert f"test accuracy {metrics['test_accuracy']:.2%} on synthetic, 4,000" in done.stdout
+    assert "images/s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--config=t.toml", "--workdir=run"], 2, "'epochs'"),
+        (["--config=t.toml", "--workdir=run", "more"], 2, "unknown argument 'more'"),
+        (["--confg=t.toml"], 2, "Did you mean: config"),
+        ([], 2, "--workdir must have a value"),
+        (["--help"], 0, "--config: TOML file"),
+    ],
+)
+def test_train_script_answers_a_mistake_in_one_message(tmp_path, arguments, code, said):
+    (tmp_path / "t.toml").write_text("[training]\nepoch = 3\n")
+    done = _train(*(word.replace("=", f"={tmp_path}/") for word in arguments))
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -90,7 +90,7 @@ class Builder(tfds_builder.OrderedBuilder):
         if outcome.error is not None:
             raise outcome.error
         self._receipt = outcome.receipt
-        with _one_folder(
+        with one_folder(
             {name: file.path for name, file in outcome.files.items() if file.path}
         ) as folder:
             self._files = {name: folder / name for name in outcome.files}
@@ -129,8 +129,8 @@ def _array(path: Any, file: catalog.SourceFile, dataset: catalog.Catalog) -> Any
 
 
 @contextlib.contextmanager
-def _one_folder(paths: dict[str, pathlib.Path]) -> Iterator[pathlib.Path]:
-    """One folder that holds every file under its canonical name."""
+def one_folder(paths: dict[str, pathlib.Path]) -> Iterator[pathlib.Path]:
+    """One folder that holds every file under its canonical name; of links where they lie apart."""
     folders = {path.parent for path in paths.values()}
     if len(folders) == 1 and all(path.name == name for name, path in paths.items()):
         yield folders.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import re
 from collections.abc import Callable
@@ -37,14 +38,23 @@ def build(args: argparse.Namespace) -> int:
     if args.manual_dir:
         rest.append(f"--manual_dir={found.manual_dir}")
     words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
+    run: Callable[[], Any]
     if hasattr(tfds_build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
         parser = argparse.ArgumentParser(prog="fmnist-tfds", allow_abbrev=False)
         tfds_build.register_subparser(parser.add_subparsers())
         parsed = _strictly(parser.parse_args, words, args.parser)
-        parsed.subparser_fn(parsed)
+        run = functools.partial(parsed.subparser_fn, parsed)
     else:
         parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
-        _strictly(parse, words, args.parser).execute()
+        run = _strictly(parse, words, args.parser).execute
+    try:
+        run()
+    except errors.FmnistError:
+        raise
+    # TFDS's words for flags that cannot be: --config, --fail_if_exists, --num_shards.
+    except (ValueError, RuntimeError, AssertionError) as error:
+        hint = "correct the flag that it speaks of; --verbosity=1 adds the traceback"
+        raise errors.FmnistError(f"{args.parser.prog}: {error}", hint=hint) from error
     return 0
 
 

@@ -325,6 +325,15 @@ def test_build_prepares_from_manual_dir_without_a_network(real_data, tmp_path):
     assert (tmp_path / "fmnist_resilient" / "1.0.0" / "dataset_info.json").exists()
 
 
+def test_build_says_what_tfds_refuses_in_one_message(real_data, tmp_path):
+    flags = (f"--manual_dir={real_data}", f"--data_dir={tmp_path}", "--num_shards=100000")
+    done = _process("build", *flags)
+    assert done.returncode == 1
+    assert "num_examples (60000) < number_of_shards (100000)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
 def test_build_takes_other_tools_caches_where_told(real_data, tmp_path):
     folder = tmp_path / "datasets" / "fashion-mnist"
     folder.parent.mkdir()

@@ -126,7 +126,11 @@ def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
         "--data_dir", default="", metavar="D", help="TFDS data_dir; default OUT/tfds"
     )
     parser.add_argument(
-        "--epochs", type=int, default=5, metavar="N", help="passes over the training images; 5"
+        "--epochs",
+        type=cli_flags.count,
+        default=5,
+        metavar="N",
+        help="passes over the training images; 5",
     )
 
 
@@ -167,7 +171,9 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=pathlib.Path, default="benchmark-output", metavar="D", help="JSON and chart"
     )
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes per case")
+    parser.add_argument(
+        "--repeats", type=cli_flags.count, default=3, metavar="N", help="processes per case; 3"
+    )
 
 
 def _completion(args: argparse.Namespace) -> int:

@@ -76,6 +76,8 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     done = _epochs_done(workdir / "checkpoint")
     # A killed run may have written an epoch here whose weights it did not save.
     history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
+    if done:
+        _LOG.info("going on after %d of %d epochs kept in %s", done, config.epochs, workdir)
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)

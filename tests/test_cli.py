@@ -103,6 +103,8 @@ def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
         (["fetch", "--mirrors=corp"], "no name in the TOML file"),
         (["verify", "/no/such/file"], "there is no file"),
         (["verify"], "PATH"),
+        (["quickstart", "--epochs=0"], "expected a whole number of at least 1, got '0'"),
+        (["benchmark", "--repeats=few"], "expected a whole number of at least 1, got 'few'"),
         (["verify", "/dev/null"], "neither a file nor a folder"),
         (["build", "--download_only"], "goes past every builder"),
         (["build", "--num_shard=3"], "the nearest valid one is --num_shards"),

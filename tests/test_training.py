@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 import subprocess
 import sys
@@ -51,7 +52,9 @@ def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_p
     assert metrics["test_accuracy"] > 0.5
 
 
-def test_training_resumes_at_the_next_epoch_with_its_own_order(data_dir, tmp_path, monkeypatch):
+def test_training_resumes_at_the_next_epoch_with_its_own_order(
+    data_dir, tmp_path, monkeypatch, caplog
+):
     import keras
     import tensorflow as tf
 
@@ -94,7 +97,9 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(data_dir, tmp_pat
     # As if it had been killed after the second epoch's entry, before its weights were saved.
     history = tmp_path / "broken" / "history.json"
     history.write_text(json.dumps(json.loads(history.read_text()) * 2))
-    resumed = training.train_and_evaluate(config, tmp_path / "broken")
+    with caplog.at_level(logging.INFO, logger="fmnist_tfds"):
+        resumed = training.train_and_evaluate(config, tmp_path / "broken")
+    assert "going on after 1 of 2 epochs" in caplog.text
     assert [e["epoch"] for e in resumed.history] == [1, 2]
     assert seen[-steps:] == epochs[1]
     # Not equal: the draws of the dropout go on from another place.

@@ -179,6 +179,31 @@ def test_a_proxy_that_is_no_url_is_named_with_its_variable_and_the_remedy(
     assert "hun" not in text
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "there is no such file"), ("words", "holds no PEM certificate")]
+)
+def test_a_ca_file_that_is_none_is_named_with_the_remedy(tmp_path, no_network, content, problem):
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    environment = settings.Environment(ca_bundle=bundle)
+    options = _options(tmp_path, "https://mirror.example/", environment=environment)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert f"tls-untrusted  the CA file {bundle}: " in text
+    assert problem in text
+    assert "hint: correct ca_bundle, or REQUESTS_CA_BUNDLE" in text
+
+
+def test_a_client_certificate_that_is_none_is_named_with_the_remedy(tmp_path, no_network):
+    (tmp_path / "me.pem").write_text("words")
+    options = _options(tmp_path)
+    mirror = settings.Mirror("https://mirror.example/", client_cert=tmp_path / "me.pem")
+    options = dataclasses.replace(options, mirrors=(mirror,))
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert "me.pem: it holds no PEM certificate" in text
+    assert "hint: correct client_cert" in text
+
+
 def test_a_proxy_that_is_no_url_does_not_keep_another_mirror_from_serving(tmp_path):
     environment = settings.Environment(proxies={"http": "http://proxy.corp:port"})
     with family.Mirror(BODIES) as mirror:

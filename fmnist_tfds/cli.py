@@ -11,13 +11,7 @@ from typing import Any, NoReturn
 
 from fmnist_tfds import cli_commands, cli_output, errors, toml_file
 
-_EXIT_CODES: tuple[tuple[type[errors.FmnistError], int], ...] = (
-    (errors.ConfigError, 2),
-    (errors.ArgumentError, 2),
-    (errors.ObtainError, 3),
-    (errors.StoreError, 3),
-    (errors.ContentError, 4),
-)
+exit_code = cli_output.exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,11 +30,13 @@ class _Parser(argparse.ArgumentParser):
         """parse_args, but an unknown flag is answered with the nearest one of its command."""
         args, unknown = self.parse_known_args(argv)
         if unknown and not getattr(args, "takes_rest", False):
-            flags = args.parser._option_string_actions
-            name = unknown[0].partition("=")[0]
+            command, name = args.parser, unknown[0].partition("=")[0]
+            if not name.startswith("-"):
+                command.error(f"unknown argument {name}")
             raise errors.ConfigError(
-                f"{args.parser.prog}: unknown argument {name}",
-                hint=f"the nearest valid one is {toml_file.nearest(name, flags)}",
+                f"{command.prog}: unknown argument {name}",
+                hint="the nearest valid one is "
+                + toml_file.nearest(name, command._option_string_actions),
             )
         args.rest = unknown
         return args
@@ -48,9 +44,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code (console script)."""
-    with _broken_pipe_is_quiet():
+    with _failures_of_files():
         code = run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        print(end="", flush=True)
     sys.exit(code)
 
 
@@ -60,6 +56,12 @@ def run(argv: Sequence[str]) -> int:
     verbosity = 0
     as_json = "--json" in argv
     try:
+        if argv and argv[0].startswith("-") and argv[0] not in ("-h", "--help"):
+            raise errors.ConfigError(
+                f"fmnist-tfds: expected a command, got {argv[0].partition('=')[0]}",
+                hint="flags stand behind the command: fmnist-tfds COMMAND [--flag]; "
+                "`fmnist-tfds --help` lists the commands",
+            )
         if argv and not argv[0].startswith("-") and argv[0] not in cli_commands.COMMANDS:
             raise errors.ConfigError(
                 f"fmnist-tfds: there is no command {argv[0]!r}",
@@ -77,16 +79,15 @@ def run(argv: Sequence[str]) -> int:
             cli_output.print_traceback(error)
         cli_output.print_error(error, as_json=as_json)
         return exit_code(error)
+    except OSError as error:
+        if verbosity >= 1:
+            cli_output.print_traceback(error)
+        raise
     except KeyboardInterrupt:
         cli_output.print_line("interrupted")
         return 130
     except SystemExit as stop:  # argparse after --help
         return int(stop.code or 0)
-
-
-def exit_code(error: errors.FmnistError) -> int:
-    """The process's exit code for an error: see the README."""
-    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def _parser() -> _Parser:
@@ -120,13 +121,17 @@ def _parser() -> _Parser:
 
 
 @contextlib.contextmanager
-def _broken_pipe_is_quiet() -> Iterator[None]:
+def _failures_of_files() -> Iterator[None]:
+    """A closed pipe ends the program quietly, a full disk with one message."""
     try:
         yield
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            cli_output.print_error(errors.FmnistError(str(error)), as_json=False)
         # Python flushes stdout once more at exit; give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141 if isinstance(error, BrokenPipeError) else 1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import pathlib
 from collections.abc import Callable
 
-from fmnist_tfds import cli_exchange, cli_flags, cli_output, config, errors
+from fmnist_tfds import cli_build, cli_completion, cli_exchange, cli_flags, cli_output, errors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def _fetch(args: argparse.Namespace) -> int:
         return 0
     if not args.json:
         raise outcome.error
-    return 3
+    return cli_output.exit_code(outcome.error)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -47,7 +47,10 @@ def _verify(args: argparse.Namespace) -> int:
     paths = [path for given in args.paths for path in _files_below(given)]
     rows = []
     for path in paths:
-        identity = identify.identify(path)
+        try:
+            identity = identify.identify(path)
+        except OSError as error:
+            raise errors.ConfigError(f"{path}: cannot be read: {error.strerror}") from error
         rows.append({"path": str(path), "verdict": identity.verdict, "detail": identity.detail})
     if args.json:
         print(json.dumps({"files": rows}, indent=2))
@@ -62,45 +65,14 @@ def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
         raise errors.ConfigError(f"there is no file or folder {path}")
     if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise errors.ConfigError(f"{path}: neither a file nor a folder")
     held = sorted(p for p in path.iterdir() if "-idx" in p.name and p.is_file())
     if not held:
         raise errors.ConfigError(
             f"{path}: no IDX file lies in this folder", hint="name the files themselves"
         )
     return held
-
-
-def _build(args: argparse.Namespace) -> int:
-    from tensorflow_datasets.scripts.cli import build, cli_utils
-
-    import fmnist_tfds  # noqa: F401  (registers the data sets)
-
-    found = cli_flags.settings_of(args)
-    config.export(
-        mirrors=args.mirrors,
-        config=args.config_file,
-        cache_dir=args.cache_dir,
-        deadline_s=args.deadline_s,
-        offline=args.offline,
-    )
-    if any(word.partition("=")[0] == "--download_only" for word in args.rest):
-        raise errors.ConfigError(
-            "--download_only goes past every builder",
-            hint="`fmnist-tfds fetch --out D` downloads the four files",
-        )
-    rest = list(args.rest)
-    if args.manual_dir:
-        rest.append(f"--manual_dir={found.manual_dir}")
-    words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
-    if hasattr(build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
-        parser = argparse.ArgumentParser(prog="fmnist-tfds", allow_abbrev=False)
-        build.register_subparser(parser.add_subparsers())
-        parsed = parser.parse_args(["build", *words])
-        parsed.subparser_fn(parsed)
-    else:
-        parse = cli_utils.make_flags_parser(build.Args, "builds fmnist_resilient")
-        parse(["build", *words]).execute()
-    return 0
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -135,22 +107,31 @@ def _fetch_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="PATH")
+    parser.add_argument(
+        "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="files, or folders of them"
+    )
     cli_flags.add_json_flag(parser)
-
-
-def _build_flags(parser: argparse.ArgumentParser) -> None:
-    cli_flags.add_source_flags(parser)
-    parser.set_defaults(takes_rest=True)
 
 
 def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
     cli_flags.add_source_flags(parser)
-    parser.add_argument("--out", type=pathlib.Path, default="quickstart-output", metavar="D")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default="quickstart-output",
+        metavar="D",
+        help="pictures and figures; default: quickstart-output",
+    )
     parser.add_argument(
         "--data_dir", default="", metavar="D", help="TFDS data_dir; default OUT/tfds"
     )
-    parser.add_argument("--epochs", type=int, default=5, metavar="N")
+    parser.add_argument(
+        "--epochs",
+        type=cli_flags.count,
+        default=5,
+        metavar="N",
+        help="passes over the training images; 5",
+    )
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -171,12 +152,14 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from fmnist_tfds import benchmark
+    from fmnist_tfds import benchmark, plots
+    from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
+    plots.require_matplotlib()  # before the minutes of measuring
     files = cli_flags.obtained(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    folder = next(iter(files.values())).parent
-    result = benchmark.measure(str(args.out / "tfds"), str(folder), args.repeats)
+    with resilient.one_folder(files) as folder:
+        result = benchmark.measure(str(args.out / "tfds"), str(folder), args.repeats)
     (args.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     benchmark.chart(result, args.out / "benchmark.png")
     print(benchmark.table(result))
@@ -188,26 +171,28 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=pathlib.Path, default="benchmark-output", metavar="D", help="JSON and chart"
     )
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes per case")
+    parser.add_argument(
+        "--repeats", type=cli_flags.count, default=3, metavar="N", help="processes per case; 3"
+    )
 
 
 def _completion(args: argparse.Namespace) -> int:
-    from fmnist_tfds import cli_completion
-
     print(cli_completion.script(args.shell, args.parsers), end="")
     return 0
 
 
 def _completion_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh"), metavar="bash|zsh")
+    parser.add_argument(
+        "shell", choices=cli_completion.SHELLS, metavar="bash|zsh", help="source its output"
+    )
 
 
 COMMANDS: dict[str, Command] = {
     "fetch": Command(_fetch, _fetch_flags, "obtain the four verified files", "--out data"),
     "verify": Command(_verify, _verify_flags, "say what files are; are they genuine", "data"),
     "build": Command(
-        _build,
-        _build_flags,
+        cli_build.build,
+        cli_build.add_build_flags,
         "prepare TFRecords; takes every flag of `tfds build`",
         "--data_dir=tfds --manual_dir=data",
     ),

@@ -27,6 +27,11 @@ _SCRIPT = """\
 complete -o filenames -F _fmnist_tfds fmnist-tfds
 """
 
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+autoload -Uz bashcompinit && bashcompinit
+"""
+
 
 def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
     """The script to source.
@@ -38,7 +43,7 @@ def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
     cases = "\n".join(
         f'      {name}) words="{" ".join(_flags(parser))}" ;;' for name, parser in parsers.items()
     )
-    prelude = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
+    prelude = _ZSH if shell == "zsh" else ""
     return _SCRIPT.format(shell=shell, prelude=prelude, commands=" ".join(parsers), cases=cases)
 
 

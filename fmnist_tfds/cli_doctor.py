@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import tempfile
 import textwrap
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from rich import text as rich_text
 
 from fmnist_tfds import config, errors, settings
 from fmnist_tfds.download import doctor, findings, report_html, verdict
+from fmnist_tfds.exchange import adopt, places
 
 _STYLES = {"ok": "green", "failed": "bold red", "skipped": "dim", "not reached": "dim"}
 _MARKS = {"failed": "FAIL", "skipped": "-", "not reached": "."}
@@ -30,7 +32,12 @@ def run(args: argparse.Namespace, found: settings.Settings) -> int:
         _write(args.html, "")  # an unwritable place is told before the examination, not after
     waiting = f"looking at {len(found.mirrors)} sources, for {doctor.limit_s(found):.0f} s at most"
     with rich_console.Console(stderr=True).status(waiting):
-        report = doctor.examine(found, config.contradictions(found))
+        report = doctor.examine(
+            found,
+            config.contradictions(found),
+            adopting=_adopting,
+            local=places.existing() if found.adopt_local else (),
+        )
     if args.html:
         _write(args.html, report_html.page(report))
     if args.json:
@@ -40,6 +47,15 @@ def run(args: argparse.Namespace, found: settings.Settings) -> int:
     else:
         print_report(report, rich_console.Console(highlight=False))
     return 0 if report.ok else 3
+
+
+def _adopting(place: pathlib.Path) -> errors.FmnistError | None:
+    with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
+        try:
+            adopt.adopt(place, pathlib.Path(scratch))
+        except errors.FmnistError as error:
+            return error
+    return None
 
 
 def _write(path: pathlib.Path, text: str) -> None:
@@ -54,7 +70,7 @@ def _write(path: pathlib.Path, text: str) -> None:
 
 def print_report(report: findings.Report, console: rich_console.Console) -> None:
     """The report for people, fitted to the console's width."""
-    if console.width >= _NARROWEST_TABLE:
+    if report.sources and console.width >= _NARROWEST_TABLE:
         _print_table(report.sources, console)
     else:
         _print_blocks(report.sources, console)

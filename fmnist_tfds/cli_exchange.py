@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import socket
+from typing import TYPE_CHECKING
 
-from fmnist_tfds import cli_flags
+from fmnist_tfds import cli_flags, errors
+
+if TYPE_CHECKING:
+    from fmnist_tfds.exchange import serve as serving
 
 
 def adopt(args: argparse.Namespace) -> int:
@@ -43,6 +48,11 @@ def bundle(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange import bundle as bundles
 
     if args.action == "export":
+        if args.out is not None:
+            raise errors.ConfigError(
+                "bundle export writes FILE, there is no --out",
+                hint=f"fmnist-tfds bundle export {args.out / args.file.name}",
+            )
         written = bundles.export(cli_flags.obtained(args), args.file)
         print(f"{written}  {written.stat().st_size:,} bytes")
         return 0
@@ -57,10 +67,7 @@ def serve(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange import serve as serving
 
     server = serving.serve(cli_flags.obtained(args), args.host, args.port)
-    print(
-        f"serving {server.url}  (Ctrl-C ends)\non the others: FMNIST_TFDS_MIRRORS={server.url}",
-        flush=True,
-    )
+    print(f"serving {server.url}  (Ctrl-C ends)\n{_for_others(args.host, server)}", flush=True)
     try:
         server.serve_forever()
     finally:
@@ -68,11 +75,18 @@ def serve(args: argparse.Namespace) -> int:
     return 0
 
 
+def _for_others(host: str, server: serving.Server) -> str:
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return "for this machine alone; --host=0.0.0.0 serves the others"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (compared with, not listened on)
+        return f"on the others: FMNIST_TFDS_MIRRORS=http://{socket.gethostname()}:{server.port}/"
+    return f"on the others: FMNIST_TFDS_MIRRORS={server.url}"
+
+
 def add_plant_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of plant."""
-    parser.add_argument(
-        "tool", choices=("keras", "torchvision", "tfds", "paddle", "mindspore"), metavar="TOOL"
-    )
+    tools = ("keras", "torchvision", "tfds", "paddle", "mindspore")
+    parser.add_argument("tool", choices=tools, metavar="TOOL", help=", ".join(tools))
     parser.add_argument("--root", type=pathlib.Path, metavar="D", help="what TOOL calls its root")
     parser.add_argument("--overwrite", action="store_true", help="replace different files")
     cli_flags.add_source_flags(parser)
@@ -80,7 +94,9 @@ def add_plant_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_adopt_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of adopt."""
-    parser.add_argument("path", type=pathlib.Path, metavar="PATH")
+    parser.add_argument(
+        "path", type=pathlib.Path, metavar="PATH", help="a file, an archive or a folder"
+    )
     parser.add_argument("--out", type=pathlib.Path, metavar="D", help="default: the cache")
     parser.add_argument("--cache_dir", metavar="D", help="where verified files are kept")
     cli_flags.add_json_flag(parser)
@@ -88,9 +104,11 @@ def add_adopt_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_bundle_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of bundle."""
-    parser.add_argument("action", choices=("export", "import"), metavar="export|import")
-    parser.add_argument("file", type=pathlib.Path, metavar="FILE")
-    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="import: default the cache")
+    parser.add_argument(
+        "action", choices=("export", "import"), metavar="export|import", help="write or read FILE"
+    )
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the bundle")
+    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="import: default: the cache")
     cli_flags.add_source_flags(parser)
 
 

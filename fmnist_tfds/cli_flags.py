@@ -56,6 +56,13 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--adopt_local", action="store_true", help="use other tools' caches")
 
 
+def count(text: str) -> int:
+    """A whole number of at least 1, as argparse's `type`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 import traceback
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,20 @@ def set_up_logging(verbosity: int) -> None:
     level = absl_logging.INFO if verbosity >= 1 else absl_logging.WARNING
     absl_logging.set_verbosity(level)
     logging.getLogger("fmnist_tfds").setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)
+
+
+_EXIT_CODES: tuple[tuple[type[errors.FmnistError], int], ...] = (
+    (errors.ConfigError, 2),
+    (errors.ArgumentError, 2),
+    (errors.ObtainError, 3),
+    (errors.StoreError, 3),
+    (errors.ContentError, 4),
+)
+
+
+def exit_code(error: errors.FmnistError) -> int:
+    """The process's exit code for an error: see the README."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def print_line(text: str) -> None:
@@ -82,8 +97,9 @@ class _Bars:
     def update(self, file: str, source: str, received: int, total: int) -> None:
         with self._lock:
             if file not in self._tasks:
-                self._tasks[file] = self._bars.add_task(file, total=total)
-        self._bars.update(self._tasks[file], completed=received, total=total)
+                self._tasks[file] = self._bars.add_task(file, total=total, source="")
+        host = urllib.parse.urlsplit(source).netloc or "a folder"
+        self._bars.update(self._tasks[file], completed=received, total=total, source=host[:22])
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False)
@@ -101,9 +117,9 @@ def progress(*, quiet: bool = False) -> Iterator[download_progress.Progress]:
         yield download_progress.Lines()
     else:
         columns = (
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(),
-            rich_progress.DownloadColumn(),
+            # 80 columns in all: file, source, share, rate, time left.
+            rich_progress.TextColumn("{task.description} {task.fields[source]}", markup=False),
+            rich_progress.TaskProgressColumn(),
             rich_progress.TransferSpeedColumn(),
             rich_progress.TimeRemainingColumn(),
         )
@@ -132,6 +148,7 @@ def print_settings(found: settings.Settings) -> None:
         "cache.dir": found.cache_dir,
         "manual.dir": found.manual_dir or "(none)",
         "offline": found.offline,
+        "adopt_local": found.adopt_local,
     }
     for field in dataclasses.fields(found.network):
         value = getattr(found.network, field.name)

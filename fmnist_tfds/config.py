@@ -18,7 +18,10 @@ from fmnist_tfds import catalog, environment_check, errors, settings, toml_file
 from fmnist_tfds.download import findings
 
 _PREFIX = "FMNIST_TFDS_"
-_VARIABLES = ("MIRRORS", "CONFIG", "MANUAL_DIR", "CACHE_DIR", "OFFLINE", "DEADLINE_S", "TEST_DATA")
+_VARIABLES = (
+    *("MIRRORS", "CONFIG", "MANUAL_DIR", "CACHE_DIR", "OFFLINE", "ADOPT_LOCAL", "DEADLINE_S"),
+    "TEST_DATA",
+)
 
 
 def load(
@@ -101,7 +104,8 @@ def load(
         ),
         origins["network.deadline_s"],
     )
-    is_offline = _flag(pick("offline", offline, "OFFLINE", None, False), origins["offline"])
+    is_offline = _flag(pick("offline", offline, "OFFLINE", None, False), "offline", origins)
+    adopts = pick("adopt_local", adopt_local or None, "ADOPT_LOCAL", None, False)
     if off and not is_offline:
         is_offline, origins["offline"] = True, origins["mirrors"]
     return settings.Settings(
@@ -111,7 +115,7 @@ def load(
         environment=_environment(env),
         manual_dir=None if manual is None else pathlib.Path(manual).expanduser().absolute(),
         offline=is_offline,
-        adopt_local=adopt_local,
+        adopt_local=_flag(adopts, "adopt_local", origins),
         config_file=toml.path if toml else None,
         origins=origins,
         notes=notes,
@@ -148,7 +152,8 @@ def resolve_secret(value: str) -> str:
         try:
             return pathlib.Path(rest).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise errors.ConfigError(f"secret {value!r}: cannot be read: {error}") from error
+            said = getattr(error, "strerror", None) or "it is not text"
+            raise errors.ConfigError(f"secret {value!r}: cannot be read: {said}") from error
     return value
 
 
@@ -264,11 +269,11 @@ def _positive(value: float | str, origin: str) -> float:
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def _flag(value: bool | str, origin: str) -> bool:
+def _flag(value: bool | str, name: str, origins: Mapping[str, str]) -> bool:
     if isinstance(value, bool):
         return value
     if value.lower() not in _FLAGS:
-        raise errors.ConfigError(f"offline ({origin}): expected 1 or 0, got {value!r}")
+        raise errors.ConfigError(f"{name} ({origins[name]}): expected 1 or 0, got {value!r}")
     return _FLAGS[value.lower()]
 
 

@@ -73,7 +73,7 @@ def _one_scheme_only(
 def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
     given = [(name, env[name]) for name in _BUNDLES if env.get(name)]
     for name, value in given:
-        if problem := _bundle_problem(pathlib.Path(value)):
+        if problem := certificates.file_problem(pathlib.Path(value)):
             yield findings.Finding(
                 name, f"{value}: {problem}", f"correct it, or unset {name} to use the system's own"
             )
@@ -82,18 +82,6 @@ def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findi
         yield findings.Finding(
             given[0][0], f"{names} name different files; {given[0][0]} is used", "keep one of them"
         )
-
-
-def _bundle_problem(path: pathlib.Path) -> str:
-    if not path.exists():
-        return "there is no such file"
-    if path.is_dir():
-        return "" if any(path.iterdir()) else "the folder is empty"
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        return f"it cannot be read: {error.strerror or error}"
-    return "" if b"-----BEGIN " in text else "it holds no PEM certificate"
 
 
 def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:

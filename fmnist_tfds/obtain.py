@@ -161,7 +161,7 @@ class _Ladder:
     def _adopt_local(self) -> None:
         if not self._options.adopt_local:
             return
-        for place in _places():
+        for place in importlib.import_module("fmnist_tfds.exchange.places").existing():
             if self._missing() and place.exists():
                 self._take(place)
 
@@ -174,10 +174,22 @@ class _Ladder:
                 self._use(file, found.path, found.identity, found.attempt)
             else:
                 told[file.name] = found.attempt
-        if self._missing() and not (place.exists() and self._adopt(place)):
-            for name, attempt in told.items():
-                self._attempts[name].append(attempt)
-                self._report.note(f"{attempt.url}: {attempt.cause}: {attempt.evidence}")
+        refusal = self._adopt(place) if told and place.exists() else None
+        lacking = [told[file.name] for file in self._missing()]
+        # Where one file has its usual name, what the place lacks by name says more.
+        has_no_names = len(lacking) == len(self._dataset.files) and all(
+            a.cause == "not-found" and a.evidence != folder.EMPTY for a in lacking
+        )
+        if refusal is not None and has_no_names:
+            why = refusal.message.removeprefix(f"{place} ")
+            lacking = [
+                dataclasses.replace(a, evidence=why, remedy=refusal.hint or a.remedy)
+                for a in lacking
+            ]
+        for file, attempt in zip(self._missing(), lacking, strict=True):
+            self._attempts[file.name].append(attempt)
+        for note in dict.fromkeys(f"{a.url}: {a.cause}: {a.evidence}" for a in lacking):
+            self._report.note(note)
 
     def _use(
         self,
@@ -200,25 +212,23 @@ class _Ladder:
         self._attempts[file.name].append(attempt)
         self._records[file.name] = {
             "source": str(path),
-            **receipts.digests(file, canonical_gz=is_canonical),
+            **receipts.facts(file, canonical_gz=is_canonical),
         }
         self._have(file, path, str(path))
 
-    def _adopt(self, place: pathlib.Path) -> bool:
-        """Hands `place` to exchange.adopt; True if that yielded all files still missing."""
+    def _adopt(self, place: pathlib.Path) -> errors.FmnistError | None:
+        """Hands `place` to exchange.adopt for all files still missing; its refusal, if it does."""
         adopt = importlib.import_module("fmnist_tfds.exchange.adopt")
         with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
             try:
                 made = adopt.adopt(place, pathlib.Path(scratch), dataset=self._dataset)
             except errors.FmnistError as error:
-                self._report.note(f"{place}: {error.message}")
-                return False
-            files = getattr(made, "files", made)
+                return error
             for file in self._missing():
-                published = self._publish_copy(files[file.name], file, str(place))
+                published = self._publish_copy(made.files[file.name], file, str(place))
                 self._attempts[file.name].append(fetch.Attempt(url=str(place), outcome="ok"))
                 self._have(file, published, str(place))
-        return True
+        return None
 
     def _publish_copy(
         self, path: pathlib.Path, file: catalog.SourceFile, source: str
@@ -258,11 +268,14 @@ class _Ladder:
         self._files[file.name] = FileOutcome(path, sha256, source, attempts)
 
     def _receipt(self) -> dict[str, Any]:
-        records = {
-            name: self._records.get(name) or self._store.record(self._dataset.file(name))
-            for name, file in self._files.items()
-            if file.path is not None
-        }
+        records = {}
+        for name, had in self._files.items():
+            if had.path is not None:
+                record = self._records.get(name) or self._store.record(self._dataset.file(name))
+                failed = [a.as_json() for a in had.attempts if a.outcome == "failed"]
+                # A file from the cache keeps what failed when it was fetched.
+                records[name] = {"failed_attempts": [], **record}
+                records[name] |= {"failed_attempts": failed} if failed else {}
         return receipts.assemble(records, dataset=self._dataset)
 
     def _copy_to(self, out: pathlib.Path) -> None:
@@ -282,9 +295,3 @@ class _Ladder:
                 f"{out}: cannot be written: {error.strerror or error}",
                 hint="free space or rights there, or choose another folder for --out",
             )
-
-
-def _places() -> list[pathlib.Path]:
-    """Where other tools keep these files on this machine."""
-    module = importlib.import_module("fmnist_tfds.exchange.places")
-    return [pathlib.Path(place) for place in module.existing()]

@@ -16,6 +16,7 @@ import numpy as np
 
 from fmnist_tfds import catalog, errors, obtain, plots, settings, training
 from fmnist_tfds.download import progress
+from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,12 +107,14 @@ def _prepare(name: str, data_dir: str, outcome: obtain.Outcome) -> Any:
     tfds.disable_progress_bar()
     _LOG.info("preparing TFRecords of %s in %s", name, data_dir)
     builder = tfds.builder(name, data_dir=data_dir)
-    folders = {file.path.parent for file in outcome.files.values() if file.path}
+    if outcome.error:
+        builder.download_and_prepare()
+        return builder
+    paths = {name: file.path for name, file in outcome.files.items() if file.path}
     # The verified files are at hand: the builder needs no network of its own.
-    manual_dir = None if outcome.error else folders.pop()
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-    )
+    with resilient.one_folder(paths) as manual_dir:
+        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+        builder.download_and_prepare(download_config=config)
     return builder
 
 

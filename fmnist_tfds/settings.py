@@ -73,7 +73,8 @@ class Mirror:
         """The URL of one file."""
         if "{filename}" in self.url:
             return self.url.replace("{filename}", filename)
-        return self.url.rstrip("/") + "/" + filename
+        base, mark, query = self.url.partition("?")
+        return f"{base.rstrip('/')}/{filename}{mark}{query}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -54,9 +54,6 @@ class OrderedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             supervised_keys=("image", "label"),
             license=self.LICENSE,
             homepage="https://github.com/zalandoresearch/fashion-mnist",
-            # Written in the original order; the flag is cleared before the info is saved, since
-            # `shuffle_files=True`, the tutorial call, is refused where it stands.
-            disable_shuffling=True,
         )
 
     def download_and_prepare(
@@ -160,8 +157,13 @@ class OrderedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         # TFDS's unfinished folder stands in for the final one here.
         self._claim.note(pathlib.Path(str(self.data_path)))
-        super()._download_and_prepare(dl_manager=dl_manager, download_config=download_config)
-        self.info.as_proto.disable_shuffling = False
+        # Written in the original order; set no longer than that, since `shuffle_files=True`, the
+        # tutorial call, is refused where it stands.
+        self.info.as_proto.disable_shuffling = True
+        try:
+            super()._download_and_prepare(dl_manager=dl_manager, download_config=download_config)
+        finally:
+            self.info.as_proto.disable_shuffling = False
 
     @abc.abstractmethod
     def _arrays(self, dl_manager: Any) -> dict[str, _Arrays]:

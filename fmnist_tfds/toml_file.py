@@ -27,8 +27,9 @@ _TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     dict: "a table",
-    list: "an array of tables",
+    list: "an array of tables, [[mirrors]]",
 }
+_TOP = "the top level"
 _TOP_KEYS: dict[str, type] = {
     "order": str,
     "mirrors": list,
@@ -80,9 +81,12 @@ class TomlFile:
         return errors.ConfigError(f"{self.path}: {message}", hint=hint)
 
     def take(self, table: Any, where: str, keys: Mapping[str, type]) -> dict[str, Any]:
-        """`table` with every key known and every value of its type."""
+        """`table` with every key known and every value of its type.
+
+        What stands there instead is never shown: it may be a secret in the wrong place.
+        """
         if not isinstance(table, dict):
-            raise self.error(f"{where}: expected a table, got {table!r}")
+            raise self.error(f"{where}: expected a table, got {_kind(table)}")
         for key, value in table.items():
             if key not in keys:
                 raise self.error(
@@ -92,7 +96,8 @@ class TomlFile:
             wanted = keys[key]
             right = isinstance(value, (int, float) if wanted is float else wanted)
             if not right or (isinstance(value, bool) and wanted is not bool):
-                raise self.error(f"{where}.{key}: expected {_TYPE_NAMES[wanted]}, got {value!r}")
+                place = key if where == _TOP else f"{where}.{key}"
+                raise self.error(f"{place}: expected {_TYPE_NAMES[wanted]}, got {_kind(value)}")
         return dict(table)
 
     def folder(self, table: str) -> pathlib.Path | None:
@@ -182,7 +187,7 @@ class TomlFile:
     def _headers(self, table: dict[str, Any], where: str) -> tuple[tuple[str, str], ...]:
         for key, value in table.items():
             if not isinstance(value, str):
-                raise self.error(f"{where}.{key}: expected a string, got {value!r}")
+                raise self.error(f"{where}.{key}: expected a string, got {_kind(value)}")
         return tuple(
             (key, self._reference(value, where, required=False)) for key, value in table.items()
         )
@@ -190,7 +195,8 @@ class TomlFile:
     def _auth(self, table: dict[str, Any], where: str) -> settings.Auth:
         kind = table.get("type")
         if kind not in _AUTH_KEYS:
-            raise self.error(f"{where}.type: expected one of {', '.join(_AUTH_KEYS)}, got {kind!r}")
+            got = "nothing" if kind is None else "something else"
+            raise self.error(f"{where}.type: expected one of {', '.join(_AUTH_KEYS)}; got {got}")
         wanted = _AUTH_KEYS[kind]
         self.take(table, where, dict.fromkeys(("type", *wanted), str))
         for key in wanted:
@@ -217,13 +223,19 @@ def read(path: str | os.PathLike[str]) -> TomlFile:
     except OSError as error:
         raise errors.ConfigError(
             f"{absolute}: the configuration file cannot be read: {error.strerror or error}",
-            hint="correct --config_file or FMNIST_TFDS_CONFIG",
+            hint="correct the path in --config_file (scripts/train.py: --config) or "
+            "FMNIST_TFDS_CONFIG",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.ConfigError(f"{absolute}: not valid TOML: {error}") from error
     file = TomlFile(absolute, table)
-    file.take(table, "the top level", _TOP_KEYS)
+    file.take(table, _TOP, _TOP_KEYS)
     return file
+
+
+def _kind(value: object) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a string"}
+    return kinds.get(type(value), "a table" if isinstance(value, dict) else "an array")
 
 
 def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str:
@@ -247,11 +259,16 @@ def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str
     try:
         parts = urllib.parse.urlsplit(entry)
         _ = parts.port
+        has_credentials = bool(parts.password or parts.username)
     except ValueError as error:
-        raise errors.ConfigError(f"{where}: not a URL: {error}") from error
-    if parts.password or parts.username:
+        # A password that holds a "/" ends up as the port: no word of it is shown.
+        has_credentials = "@" in entry
+        if not has_credentials:
+            shown = settings.mask_url(entry)
+            raise errors.ConfigError(f"{where}: not a URL: {shown}: {error}") from error
+    if has_credentials:
         raise errors.ConfigError(
-            f"{where}: credentials in a URL: {settings.mask_url(entry)}",
+            f"{where}: credentials in a URL: {settings.mask_url(settings.mask_proxy(entry))}",
             hint="name the mirror in a TOML file and give it auth = { type = … }; see configs/",
         )
     if parts.scheme in settings.HTTP_SCHEMES and not parts.hostname:
@@ -259,7 +276,7 @@ def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str
     if parts.hostname == WEBSITE_HOST and parts.scheme == "https":
         # Website endpoints have no TLS; at least ten public code bases hard-code this address.
         return REST_BASE
-    return entry if "{filename}" in entry else entry.rstrip("/") + "/"
+    return entry if "{filename}" in entry or parts.query else entry.rstrip("/") + "/"
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -53,11 +53,6 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
 
     from fmnist_tfds import input_pipeline
 
-    _claim(workdir, config)
-    history_file = workdir / "history.json"
-    done = _epochs_done(workdir / "checkpoint")
-    # A killed run may have written an epoch here whose weights it did not save.
-    history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
     keras.utils.set_random_seed(config.seed)
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
@@ -75,6 +70,14 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
         drop_remainder=True,
     )
     steps = int(train.cardinality()) // config.epochs
+    # After the data: a run that never began leaves no claim on the workdir.
+    _claim(workdir, config)
+    history_file = workdir / "history.json"
+    done = _epochs_done(workdir / "checkpoint")
+    # A killed run may have written an epoch here whose weights it did not save.
+    history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
+    if done:
+        _LOG.info("going on after %d of %d epochs kept in %s", done, config.epochs, workdir)
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)

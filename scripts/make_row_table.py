@@ -6,10 +6,10 @@ The table holds the first 8 bytes of each image's SHA-256 in the original order 
 560,000 bytes). `adopt` uses it to put the rows of a CSV or PNG tree back into that order.
 """
 
+import argparse
 import gzip
 import hashlib
 import pathlib
-import sys
 
 import numpy as np
 
@@ -37,4 +37,6 @@ def main(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=pathlib.Path, help="holds the four genuine .gz")
+    main(parser.parse_args().folder)

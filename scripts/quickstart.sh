@@ -7,7 +7,8 @@ venv="${VIRTUAL_ENV:-$PWD/.venv}"
 if [ ! -x "$venv/bin/python" ]; then
   "${PYTHON:-python3}" -m venv "$venv"
 fi
-if ! "$venv/bin/python" -c 'import fmnist_tfds, matplotlib' 2>/dev/null; then
+# Python finds fmnist_tfds in this folder also where it is not installed: then there is no command.
+if [ ! -x "$venv/bin/fmnist-tfds" ] || ! "$venv/bin/python" -c 'import matplotlib' 2>/dev/null; then
   echo "installing the package into $venv (TensorFlow is large: a few minutes)" >&2
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[plots]'
 fi

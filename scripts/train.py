@@ -7,6 +7,7 @@ resumes.
 
 import logging
 import pathlib
+import sys
 
 from absl import app, flags
 
@@ -15,15 +16,16 @@ from fmnist_tfds import cli, cli_output, config, errors, training
 
 _CONFIG = flags.DEFINE_string("config", None, "TOML file with a [training] table.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.json.")
+_HINT = "`scripts/train.py --help` shows what it takes"
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data_dir; beats the TOML's.")
 
 
 def main(argv: list[str]) -> int:
     """Parses and calls training.train_and_evaluate."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
     logging.getLogger("fmnist_tfds").setLevel(logging.INFO)
     try:
+        if len(argv) > 1:
+            raise errors.ConfigError(f"unknown argument {argv[1]!r}", hint=_HINT)
         table = config.training_table(_CONFIG.value)
         if _DATA_DIR.value is not None:
             table["data_dir"] = _DATA_DIR.value
@@ -40,6 +42,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """absl's parsing, with the exit codes of fmnist-tfds: absl's own are 1, for --help too."""
+    try:
+        return list(flags.FLAGS(argv))
+    except flags.Error as error:
+        cli_output.print_error(errors.ConfigError(str(error), hint=_HINT), as_json=False)
+        sys.exit(2)
+    except SystemExit:
+        sys.exit(0)
+
+
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=_parse)

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds import catalog, errors, idx, tfrecord
+from fmnist_tfds import catalog, errors, idx, obtain, quickstart, tfrecord
 from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 DATASET = catalog.FASHION_MNIST
@@ -101,6 +101,15 @@ def test_preparing_needs_no_tensorflow(real_data, tmp_path):
     assert done.splitlines()[-1] == "60000 False"
 
 
+@pytest.mark.versions
+@pytest.mark.parametrize("options", [{}, {"builder_kwargs": {"mirrors": ["off"]}}])
+def test_shuffle_files_works_where_the_package_is_imported_and_the_data_prepared(prepared, options):
+    dataset = tfds.load(
+        "fmnist_resilient", data_dir=prepared, split="test", shuffle_files=True, **options
+    )
+    assert sum(1 for _ in dataset) == 10_000
+
+
 def test_load_works_where_the_package_was_never_imported(prepared):
     code = """
 import sys, tensorflow_datasets as tfds
@@ -146,6 +155,20 @@ def test_prepared_data_opens_no_socket_with_dead_mirrors(prepared, monkeypatch):
     builder = tfds.builder("fmnist_resilient", data_dir=prepared, mirrors=["http://dead.example/"])
     builder.download_and_prepare()
     assert builder.info.splits["train"].num_examples == 60_000
+
+
+def test_quickstart_prepares_from_files_that_lie_apart(small_data, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in small_data.glob("train-*"):
+        path.rename(elsewhere / path.name)
+    dataset = resilient.Builder.DATASET
+    found = {f.name: next(tmp_path.glob(f"*/{f.name}")) for f in dataset.files}
+    files = {name: obtain.FileOutcome(path, "", "") for name, path in found.items()}
+    builder = quickstart._prepare(
+        "fmnist_resilient", str(tmp_path / "tfds"), obtain.Outcome(files, 0.0, {})
+    )
+    assert builder.info.splits["train"].num_examples == small.COUNTS["train"]
 
 
 def test_load_fails_over_to_the_second_mirror(small_data, tmp_path, loopback, closed_port):

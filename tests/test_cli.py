@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import pathlib
+import re
+import shutil
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -97,14 +103,38 @@ def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
         (["fetch", "--mirrors=corp"], "no name in the TOML file"),
         (["verify", "/no/such/file"], "there is no file"),
         (["verify"], "PATH"),
+        (["quickstart", "--epochs=0"], "expected a whole number of at least 1, got '0'"),
+        (["benchmark", "--repeats=few"], "expected a whole number of at least 1, got 'few'"),
+        (["verify", "/dev/null"], "neither a file nor a folder"),
         (["build", "--download_only"], "goes past every builder"),
+        (["build", "--num_shard=3"], "the nearest valid one is --num_shards"),
+        (["build", "--mirors=http://ann:hunter2@a.example/"], "the nearest valid one is --mirrors"),
+        (["build", "--num_shards=few"], "invalid int value: 'few'"),
+        (["build", "mnist"], "unknown argument mnist"),
+        (["bundle", "export", "f.zip", "--out=d"], "bundle export d/f.zip"),
+        (["--version"], "expected a command, got --version"),
+        (["--verbosity=1", "fetch"], "flags stand behind the command"),
+        (["fetch", "data"], "`fmnist-tfds fetch --help` shows"),
     ],
 )
 def test_usage_mistake_exits_2_with_one_message(arguments, said, capsys):
     assert cli.run(arguments) == 2
     err = capsys.readouterr().err
     assert said in err
-    assert "Traceback" not in err
+    assert err.startswith("error: ")
+    for absent in ("Traceback", "usage:", "hunter2"):
+        assert absent not in err
+
+
+def test_fetch_exits_alike_with_and_without_json(tmp_path, capsys):
+    path = tmp_path / "site.toml"
+    path.write_text(
+        '[[mirrors]]\nurl = "http://127.0.0.1:1/"\nheaders = { X-Key = "env:NO_SUCH_KEY" }\n'
+    )
+    arguments = ["fetch", f"--config_file={path}", "--mirrors=mirror-1"]
+    assert cli.run(arguments) == 2
+    assert cli.run([*arguments, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["reference"] == "config"
 
 
 @pytest.mark.parametrize("command", sorted(cli_commands.COMMANDS))
@@ -171,6 +201,51 @@ def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
         assert done.stdout.split() == [expected], done.stderr
 
 
+def test_zsh_completes_where_nothing_was_set_up_before(tmp_path, capsys):
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("needs zsh")
+    assert cli.run(["completion", "zsh"]) == 0
+    script = tmp_path / "completion.zsh"
+    script.write_text(capsys.readouterr().out)
+    ask = 'source "$1" && print -r -- $_comps[fmnist-tfds]'
+    done = subprocess.run(
+        [zsh, "-f", "-c", ask, "zsh", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    assert "_fmnist_tfds" in done.stdout, done.stderr
+    assert "not found" not in done.stderr
+
+
+def test_progress_names_file_source_and_share_within_80_columns(tmp_path):
+    code = (
+        "from fmnist_tfds import cli_output\n"
+        "with cli_output.progress() as report:\n"
+        "    report.update('train-images-idx3-ubyte.gz',\n"
+        "                  'http://a-mirror-with-a-long-name.example/', 13_000_000, 26_000_000)\n"
+    )
+    leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run(
+        [sys.executable, "-c", code],
+        stderr=follower,
+        check=True,
+        timeout=60,
+        cwd=REPO,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
+    )
+    os.close(follower)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(leader, 100_000).decode())
+    os.close(leader)
+    line = next(line for line in text.splitlines() if "50%" in line)
+    assert "train-images-idx3-ubyte.gz a-mirror-with-a-long" in line
+    assert "-:--:--" in line
+    assert len(line) <= 80
+
+
 def test_negative_verbosity_leaves_only_results(real_data, tmp_path, capfd):
     assert cli.run(["fetch", f"--mirrors={real_data}", f"--out={tmp_path}", "--verbosity=-1"]) == 0
     said = capfd.readouterr()
@@ -218,6 +293,24 @@ def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
 
 
+def test_help_imports_nothing_that_only_downloads_need():
+    code = (
+        "import sys; from fmnist_tfds import cli\n"
+        "cli.run(['--help'])\n"
+        "assert not {'tensorflow', 'requests', 'fmnist_tfds.obtain'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
+
+
+def test_full_disk_under_the_output_is_one_message():
+    line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off > /dev/full"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=REPO
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["error: [Errno 28] No space left on device"]
+
+
 def test_broken_pipe_does_not_trace():
     line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off | true"
     done = subprocess.run(
@@ -232,6 +325,30 @@ def test_build_prepares_from_manual_dir_without_a_network(real_data, tmp_path):
     done = _process("build", f"--manual_dir={real_data}", f"--data_dir={tmp_path}", "--mirrors=off")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "fmnist_resilient" / "1.0.0" / "dataset_info.json").exists()
+
+
+def test_build_says_what_tfds_refuses_in_one_message(real_data, tmp_path):
+    flags = (f"--manual_dir={real_data}", f"--data_dir={tmp_path}", "--num_shards=100000")
+    done = _process("build", *flags)
+    assert done.returncode == 1
+    assert "num_examples (60000) < number_of_shards (100000)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
+def test_build_takes_other_tools_caches_where_told(real_data, tmp_path):
+    folder = tmp_path / "datasets" / "fashion-mnist"
+    folder.parent.mkdir()
+    folder.symlink_to(real_data)
+    done = _process(
+        "build",
+        "--adopt_local",
+        "--mirrors=off",
+        f"--data_dir={tmp_path / 'tfds'}",
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tfds" / "fmnist_resilient" / "1.0.0" / "dataset_info.json").exists()
 
 
 def test_build_with_dead_mirrors_exits_3_and_leaves_nothing(closed_port, tmp_path):

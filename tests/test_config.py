@@ -72,6 +72,11 @@ def test_website_endpoint_over_https_is_rewritten_and_said():
     assert "cannot work" in found.notes[0]
 
 
+def test_file_name_goes_before_the_query_of_a_base_url():
+    signed = config.load(mirrors="https://a.example/fm/?sig=x", environ={}).mirrors[0]
+    assert signed.url_for("labels.gz") == "https://a.example/fm/labels.gz?sig=x"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -94,6 +99,24 @@ def test_website_endpoint_over_https_is_rewritten_and_said():
         ('[network]\nproxy = "http://u:p@proxy:1"\n', "a secret may not stand in the file"),
         ('[network]\nproxy = "proxy.corp:3128"\n', "it has no scheme"),
         ("a = \n", "line 1"),
+        ("[mirrors]\nauth = {token = 'hunter2'}\n", "mirrors: expected an array of tables, [["),
+        (
+            "[[mirrors]]\nurl = 'https://a.example/'\nauth = 'hunter2'\n",
+            "expected a table, got a s",
+        ),
+        (
+            "[[mirrors]]\nurl = 'https://a.example/'\nauth = {type = 'hunter2'}\n",
+            "expected one of bearer, basic, netrc; got something else",
+        ),
+        (
+            "[[mirrors]]\nurl = 'https://a.example/'\n"
+            "auth = {type = 'basic', username = 'u', password = 1234}\n",
+            "password: expected a string, got a number",
+        ),
+        ("[[mirrors]]\nurl = 'https://a.example/'\nheaders = {X-Key = 1234}\n", "got a number"),
+        ("[[mirrors]]\nurl = 'https://u:hunter2/x@a.example/'\n", "credentials in a URL"),
+        ("order = 'https://u:hunter2#x@a.example/?key=1234'\n", "credentials in a URL"),
+        ("order = 'https://a.example:99999/?key=1234'\n", "not a URL: https://a.example:99999/"),
     ],
 )
 def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
@@ -102,7 +125,8 @@ def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
         config.load(config_file=path, environ={})
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
-    assert "u:p" not in str(caught.value)
+    for secret in ("u:p", "hunter2", "1234"):
+        assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize(

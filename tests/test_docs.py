@@ -74,6 +74,14 @@ def test_every_cause_has_its_section_with_meaning_and_remedy():
         assert causes.REMEDIES[cause] in section
 
 
+def test_every_page_is_in_the_navigation_and_linked_from_the_first_page():
+    navigation = (REPO / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    home = (DOCS / "index.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert f": {page.name}\n" in navigation
+        assert f"({page.name})" in home or page.name in ("index.md", "api.md")
+
+
 def test_every_run_mark_is_understood():
     marks = sum(p.read_text(encoding="utf-8").count("<!-- run") for p in PAGES)
     outputs = sum(p.read_text(encoding="utf-8").count("<!-- output") for p in PAGES)

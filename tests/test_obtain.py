@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "download"))
 import family
 
 from fmnist_tfds import errors, obtain, settings
+from fmnist_tfds.download import fetch, report
 
 DATASET, BODIES = family.make()
 NETWORK = settings.Network(connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02)
@@ -77,7 +78,12 @@ def test_a_half_filled_manual_dir_is_completed_from_the_mirrors(tmp_path):
         outcome = obtain.obtain(options, dataset=DATASET)
     assert outcome.error is None
     assert sorted(mirror.names()) == sorted(list(BODIES)[2:])
-    assert outcome.files[list(BODIES)[2]].attempts[0].cause == "not-found"
+    third = list(BODIES)[2]
+    assert outcome.files[third].attempts[0].cause == "not-found"
+    receipt = outcome.receipt["files"]
+    assert [a["cause"] for a in receipt[third]["failed_attempts"]] == ["not-found"]
+    for name in BODIES:
+        assert {"source", "time", "gz_sha256", "payload_sha256"} <= receipt[name].keys()
 
 
 def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network):
@@ -92,13 +98,51 @@ def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network
     assert isinstance(outcome.error, errors.ObtainError)
     assert "where train images belong" in text
     assert "'Blocked'" in text
-    assert f"expected {names[2]}" in text
+    both = ", ".join(f"{n} ({len(BODIES[n]):,} bytes)" for n in names[2:])
+    assert f"could not obtain {both}: " in text
+    assert f"expected under its name, with or without .gz; found {names[0]}, {names[1]}" in text
     assert "offline" in text
     document = outcome.as_json()
     assert document["ok"] is False
     assert set(document["files"]) == set(BODIES)
     assert document["files"][names[3]]["path"] is None
     assert document["error"]["reference"] == "obtain"
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, "there is no such folder"),
+        ({}, "the folder is empty"),
+        ({"data.csv": b"label,pixel1\n1,2\n"}, "data.csv: expected 785 columns"),
+        (b"PK\x03\x04 no archive", "not a readable zip file"),
+    ],
+)
+def test_offline_says_once_what_is_wrong_with_manual_dir(tmp_path, no_network, held, said):
+    place = tmp_path / "manual"
+    if isinstance(held, bytes):
+        place.write_bytes(held)
+    elif held is not None:
+        place.mkdir()
+        for name, content in held.items():
+            (place / name).write_bytes(content)
+    options = _options(tmp_path, manual_dir=place, offline=True)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert text.count("could not obtain") == 1
+    assert text.count(str(place)) == 1
+    assert said in text
+    assert "Not a directory" not in text
+
+
+def test_the_error_lists_sources_once_whatever_order_they_failed_in():
+    first, second = (
+        fetch.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
+        for host in "ab"
+    )
+    images, labels = DATASET.files[:2]
+    tried = {images.name: [first, second], labels.name: [second, first]}
+    error = report.obtain_error((images, labels), tried, dataset=DATASET, is_offline=False)
+    assert error.message.count("http://a/") == 1
 
 
 def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
@@ -133,6 +177,31 @@ def test_a_proxy_that_is_no_url_is_named_with_its_variable_and_the_remedy(
     assert "hint: correct HTTP_PROXY: a proxy is written http://" in text
     assert text.count("could not obtain") == 1
     assert "hun" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "there is no such file"), ("words", "holds no PEM certificate")]
+)
+def test_a_ca_file_that_is_none_is_named_with_the_remedy(tmp_path, no_network, content, problem):
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    environment = settings.Environment(ca_bundle=bundle)
+    options = _options(tmp_path, "https://mirror.example/", environment=environment)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert f"tls-untrusted  the CA file {bundle}: " in text
+    assert problem in text
+    assert "hint: correct ca_bundle, or REQUESTS_CA_BUNDLE" in text
+
+
+def test_a_client_certificate_that_is_none_is_named_with_the_remedy(tmp_path, no_network):
+    (tmp_path / "me.pem").write_text("words")
+    options = _options(tmp_path)
+    mirror = settings.Mirror("https://mirror.example/", client_cert=tmp_path / "me.pem")
+    options = dataclasses.replace(options, mirrors=(mirror,))
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    assert "me.pem: it holds no PEM certificate" in text
+    assert "hint: correct client_cert" in text
 
 
 def test_a_proxy_that_is_no_url_does_not_keep_another_mirror_from_serving(tmp_path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
+import subprocess
 
 import pytest
 
 from fmnist_tfds import cli, plots
 
+REPO = pathlib.Path(__file__).resolve().parent.parent
 PICTURES = ("samples.png", "training_curve.png", "confusion_matrix.png")
 
 
@@ -39,6 +43,28 @@ def test_every_picture_of_the_stand_in_carries_the_banner():
     figure = plots._figure((4, 4), True, "title")
     assert plots.SYNTHETIC_BANNER in figure.get_suptitle()
     assert plots.SYNTHETIC_BANNER not in plots._figure((4, 4), False, "title").get_suptitle()
+
+
+def test_script_installs_the_package_where_python_only_sees_it_in_this_folder(tmp_path):
+    python, log = tmp_path / "bin" / "python", tmp_path / "log"
+    python.parent.mkdir()
+    python.write_text(
+        f"""#!/bin/sh
+echo "$@" >> "{log}"
+case "$*" in *"pip install"*) cp "$0" "$(dirname "$0")/fmnist-tfds";; esac
+"""
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        [REPO / "scripts" / "quickstart.sh", "--offline"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "VIRTUAL_ENV": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install" in log.read_text()
+    assert log.read_text().splitlines()[-1] == "quickstart --offline"
 
 
 def test_quickstart_to_an_unwritable_folder_is_one_message(tmp_path, capsys):

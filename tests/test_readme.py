@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
 
 import pytest
 
@@ -31,6 +37,72 @@ def test_every_shown_command_exists_with_its_flags(page):
             continue
         assert words[0] in cli_commands.COMMANDS, line
         cli._parser().parse_strictly(words)
+
+
+def _fence_with(text: str) -> str:
+    fences = re.findall(r"^```\w*\n(.*?)^```", README, re.M | re.S)
+    return next(fence for fence in fences if text in fence)
+
+
+@pytest.fixture
+def reader(real_data, tmp_path) -> Callable[[list[str]], None]:
+    """Runs a command as a reader of the README would, in a folder of its own."""
+    for name in ("fmnist-tfds", "python"):
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        module = "-m fmnist_tfds.cli " if name == "fmnist-tfds" else ""
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module}"$@"\n')
+        command.chmod(0o755)
+    (tmp_path / "here").mkdir()
+    environ = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(REPO),
+        "PYTHONWARNINGS": "ignore",
+        "KERAS_HOME": str(tmp_path / "keras"),
+        "FMNIST_TFDS_MIRRORS": str(real_data),
+    }
+
+    def run(words: list[str]) -> None:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=240, cwd=tmp_path / "here", env=environ
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+
+    return run
+
+
+@pytest.mark.slow
+def test_readme_commands_for_a_bad_network_run(reader, real_data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "here" / "kaggle.zip", "w") as archive:
+        for path in real_data.glob("*.gz"):
+            archive.writestr(path.stem, gzip.decompress(path.read_bytes()))
+    lines = _fence_with("fmnist-tfds doctor ").splitlines()
+    for line in lines:
+        if (
+            "fmnist-tfds serve" not in line
+        ):  # runs until it is stopped: tests/exchange/test_serve.py
+            reader(["bash", "-c", line])
+    assert (tmp_path / "keras" / "datasets" / "fashion-mnist").is_dir()
+
+
+@pytest.mark.slow
+def test_readme_three_ways_to_use_it_run(reader, real_data, tmp_path):
+    def here(fence: str) -> str:
+        assert "/data/tfds" in fence or "load_data" in fence
+        return fence.replace("/data/tfds", str(tmp_path / "tfds"))
+
+    build = _fence_with("fmnist-tfds build --data_dir").splitlines()[1]
+    reader(["bash", "-c", here(build).replace("https://mirror.example/fmnist/", str(real_data))])
+    reader(["python", "-c", here(_fence_with("with_info=True"))])
+    model = (
+        "import keras\n"
+        "model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(),\n"
+        "                          keras.layers.Dense(10, activation='softmax')])\n"
+        "model.compile(loss='sparse_categorical_crossentropy')\n"
+    )
+    reader(["python", "-c", model + here(_fence_with("make_eval"))])
+    reader(["python", "-c", here(_fence_with("import load_data"))])
 
 
 def test_readme_shows_every_command_but_the_plain_ones():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from fmnist_tfds import errors, training
 from fmnist_tfds.fmnist_synthetic import generator
 
 EXAMPLES = 4000
+REPO = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,9 @@ def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_p
     assert metrics["test_accuracy"] > 0.5
 
 
-def test_training_resumes_at_the_next_epoch_with_its_own_order(data_dir, tmp_path, monkeypatch):
+def test_training_resumes_at_the_next_epoch_with_its_own_order(
+    data_dir, tmp_path, monkeypatch, caplog
+):
     import keras
     import tensorflow as tf
 
@@ -92,7 +97,9 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(data_dir, tmp_pat
     # As if it had been killed after the second epoch's entry, before its weights were saved.
     history = tmp_path / "broken" / "history.json"
     history.write_text(json.dumps(json.loads(history.read_text()) * 2))
-    resumed = training.train_and_evaluate(config, tmp_path / "broken")
+    with caplog.at_level(logging.INFO, logger="fmnist_tfds"):
+        resumed = training.train_and_evaluate(config, tmp_path / "broken")
+    assert "going on after 1 of 2 epochs" in caplog.text
     assert [e["epoch"] for e in resumed.history] == [1, 2]
     assert seen[-steps:] == epochs[1]
     # Not equal: the draws of the dropout go on from another place.
@@ -108,6 +115,7 @@ def test_workdir_of_another_configuration_is_refused(data_dir, tmp_path):
 def test_unprepared_data_is_one_clear_error(tmp_path):
     with pytest.raises(errors.NotPreparedError):
         training.train_and_evaluate(_config(tmp_path / "none"), tmp_path / "work")
+    assert not (tmp_path / "work").exists(), "a run that never began has claimed its folder"
 
 
 @pytest.mark.parametrize(
@@ -126,15 +134,42 @@ def test_training_table_mistake_is_named(table, said):
     assert said in str(caught.value)
 
 
-def test_train_script_reports_a_user_error_in_one_message(tmp_path):
-    path = tmp_path / "t.toml"
-    path.write_text("[training]\nepoch = 3\n")
-    done = subprocess.run(
-        [sys.executable, "scripts/train.py", f"--config={path}", f"--workdir={tmp_path}"],
+def _train(*arguments):
+    return subprocess.run(
+        [sys.executable, "scripts/train.py", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
+        cwd=REPO,
     )
-    assert done.returncode == 2
-    assert "epochs" in done.stderr
+
+
+def test_train_script_trains_and_says_how_well(data_dir, tmp_path):
+    path = tmp_path / "t.toml"
+    path.write_text(
+        '[training]\ndataset = "fmnist_synthetic"\nepochs = 1\nbatch_size = 100\nverify = false\n'
+    )
+    done = _train(f"--config={path}", f"--workdir={tmp_path / 'run'}", f"--data_dir={data_dir}")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert f"test accuracy {metrics['test_accuracy']:.2%} on synthetic, 4,000" in done.stdout
+    assert "images/s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--config=t.toml", "--workdir=run"], 2, "'epochs'"),
+        (["--config=t.toml", "--workdir=run", "more"], 2, "unknown argument 'more'"),
+        (["--confg=t.toml"], 2, "Did you mean: config"),
+        ([], 2, "--workdir must have a value"),
+        (["--help"], 0, "--config: TOML file"),
+    ],
+)
+def test_train_script_answers_a_mistake_in_one_message(tmp_path, arguments, code, said):
+    (tmp_path / "t.toml").write_text("[training]\nepoch = 3\n")
+    done = _train(*(word.replace("=", f"={tmp_path}/") for word in arguments))
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Who signed a certificate, and whether that must be a public authority. Pure.
+"""Who signed a certificate, whether that must be a public authority, and files that hold some.
 
 Source: X.690 (DER), RFC 5280 section 4.1 (the fields of a certificate).
 """
@@ -6,6 +6,7 @@ Source: X.690 (DER), RFC 5280 section 4.1 (the fields of a certificate).
 from __future__ import annotations
 
 import ipaddress
+import pathlib
 from collections.abc import Iterator
 
 _SEQUENCE = 0x30
@@ -81,3 +82,16 @@ def _items(der: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError("DER ends early")
         yield kind, der[position : position + length]
         position += length
+
+
+def file_problem(path: pathlib.Path) -> str:
+    """Why a file or folder of authorities cannot be used, or ""."""
+    if not path.exists():
+        return "there is no such file"
+    if path.is_dir():
+        return "" if any(path.iterdir()) else "the folder is empty"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    return "" if b"-----BEGIN " in text else "it holds no PEM certificate"

@@ -44,6 +44,8 @@ def examine(
     options: settings.Settings,
     contradictions: Sequence[findings.Finding] = (),
     *,
+    adopting: on_disk.Adopting | None = None,
+    local: Sequence[pathlib.Path] = (),
     dataset: catalog.Catalog = catalog.FASHION_MNIST,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -54,6 +56,8 @@ def examine(
     Args:
         options: mirrors, network, manual_dir, cache.
         contradictions: what `config.contradictions` found.
+        adopting: says why a place does not hold the data in another form either; None if it does.
+        local: other tools' caches that may be used.
         dataset: whose files are looked for.
         clock: monotonic seconds.
         sleep: waits between repeated probes.
@@ -62,9 +66,8 @@ def examine(
     start, started_at = clock(), wall()
     secrets = session.Secrets()
     remote = _remote(options, dataset, secrets, clock, sleep, wall)
-    found = [
-        findings.masked(s, secrets.mask) for s in (*on_disk.at_hand(options, dataset), *remote)
-    ]
+    near = on_disk.at_hand(options, dataset, adopting, local)
+    found = [findings.masked(s, secrets.mask) for s in (*near, *remote)]
     sources = verdict.with_owners(found)
     judged = verdict.judge(sources, dataset)
     return findings.Report(

@@ -124,6 +124,7 @@ class _Job:
         self.results: dict[str, FileResult] = {}
         self.error: errors.FmnistError | None = None
         self._attempts: dict[str, list[Attempt]] = collections.defaultdict(list)
+        self._laps: dict[str, list[lap.Lap]] = collections.defaultdict(list)
 
     def run(self, file: catalog.SourceFile) -> None:
         """Obtains one file; its result lies in `results` afterwards."""
@@ -219,7 +220,7 @@ class _Job:
 
     def _race(self, file: catalog.SourceFile) -> race.Race:
         def start(mirror: settings.Mirror, finished: threading.Event) -> lap.Lap:
-            return lap.Lap(
+            one = lap.Lap(
                 file,
                 mirror,
                 self.options,
@@ -229,6 +230,8 @@ class _Job:
                 failures=lambda: self._failures(file),
                 clock=self.clock,
             )
+            self._laps[file.name].append(one)
+            return one
 
         return race.Race(
             file.name,
@@ -243,7 +246,9 @@ class _Job:
         )
 
     def _failures(self, file: catalog.SourceFile) -> list[dict[str, Any]]:
-        return [a.as_json() for a in self._attempts[file.name] if a.outcome == "failed"]
+        """What failed so far, in the race that is being run as well: for the winner's receipt."""
+        attempts = [one.attempt for one in list(self._laps[file.name])]
+        return [a.as_json() for a in attempts if a is not None and a.outcome == "failed"]
 
     def _learn(self, one: lap.Lap, hopeless: set[settings.Mirror]) -> None:
         assert one.attempt is not None

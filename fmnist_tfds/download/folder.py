@@ -15,6 +15,7 @@ from fmnist_tfds.download import explain, fetch, identify
 # Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
 _LAYOUTS = ("datasets/fashion-mnist", "FashionMNIST/raw", "data/fashion", "downloads/manual")
 _MOST_FOLDERS = 200
+EMPTY = "the folder is empty"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,12 +46,8 @@ def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalo
         wrong = wrong or _failed(path, why)
     if proved:
         return proved
-    absent = explain.named(
-        "not-found",
-        f"expected {file.name} or {file.payload_name}; {_contents(folder)}",
-        "put the four files there under their original names",
-    )
-    return Found(None, None, wrong or _failed(folder, absent))
+    # The same words for every file that is not there: an error then lists them once.
+    return Found(None, None, wrong or _failed(folder, explain.named("not-found", _held(folder))))
 
 
 def _failed(path: pathlib.Path, why: explain.Explanation) -> fetch.Attempt:
@@ -88,14 +85,16 @@ def _candidates(folder: pathlib.Path, file: catalog.SourceFile) -> list[pathlib.
     return [path for path in dict.fromkeys(paths) if path.is_file()]
 
 
-def _contents(folder: pathlib.Path) -> str:
+def _held(folder: pathlib.Path) -> str:
     try:
         names = sorted(path.name for path in itertools.islice(folder.iterdir(), 1000))
     except FileNotFoundError:
         return "there is no such folder"
+    except NotADirectoryError:
+        return "a file, not a folder"
     except OSError as error:
         return f"the folder cannot be read: {error.strerror or error}"
     if not names:
-        return "the folder is empty"
-    shown = ", ".join(names[:5])
-    return f"found {shown}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return EMPTY
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"expected under its name, with or without .gz; found {shown}"

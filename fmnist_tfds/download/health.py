@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from fmnist_tfds import errors, settings
+from fmnist_tfds import settings
 from fmnist_tfds.download import receipts
 
 REMEMBERED_S = 900.0
@@ -129,8 +129,3 @@ class Health:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def fatal(error: BaseException) -> bool:
-    """True for what no other mirror can mend: the store, the configuration."""
-    return isinstance(error, (errors.StoreError, errors.ConfigError))

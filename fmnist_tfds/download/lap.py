@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import pathlib
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -179,12 +177,10 @@ class Lap:
 
     def _record(self, delivery: transfer.Delivery) -> Mapping[str, Any]:
         route = delivery.route
-        now = datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
         return {
             "source": self.url,
-            "time": now.isoformat(timespec="seconds"),
             "route": {
-                "proxy": settings.mask_url(route.proxy) if route.proxy else None,
+                "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
                 "tls_issuer": delivery.issuer or None,
                 "insecure_tls": route.insecure_tls,

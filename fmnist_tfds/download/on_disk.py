@@ -5,22 +5,40 @@ from __future__ import annotations
 import pathlib
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from fmnist_tfds import catalog, settings
+from fmnist_tfds import catalog, errors, settings
 from fmnist_tfds.download import causes, findings, folder, identify
 
 _Lacking = Mapping[str, causes.Explanation]
+# Why a place does not hold the data in any other form either; None if it does.
+Adopting = Callable[[pathlib.Path], errors.FmnistError | None]
 
 
-def at_hand(options: settings.Settings, dataset: catalog.Catalog) -> list[findings.Source]:
-    """The cache, if there is anything in it, and manual_dir, if one is set."""
+def at_hand(
+    options: settings.Settings,
+    dataset: catalog.Catalog,
+    adopting: Adopting | None,
+    local: Sequence[pathlib.Path],
+) -> list[findings.Source]:
+    """The cache, if there is anything in it, manual_dir, if one is set, and other tools' caches."""
     found = []
     cache = options.cache_dir / dataset.name
     if any((cache / file.name).is_file() for file in dataset.files):
         found.append(_any_layout("cache", cache, dataset))
+    places = [(str(place), place) for place in local]
     if options.manual_dir is not None:
-        found.append(_any_layout("manual_dir", options.manual_dir, dataset))
+        places.insert(0, ("manual_dir", options.manual_dir))
+    for name, place in places:
+        source = _any_layout(name, place, dataset)
+        if adopting is not None and source.cause and place.exists():
+            refusal = adopting(place)
+            if refusal is None:
+                source = _source(str(place), name, dataset, {})
+            elif not source.serves:
+                why = causes.named("not-found", refusal.message, refusal.hint or source.remedy)
+                source = _source(str(place), name, dataset, {f.name: why for f in dataset.files})
+        found.append(source)
     return found
 
 

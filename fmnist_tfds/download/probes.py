@@ -155,6 +155,9 @@ class Probe:
         if why := explain.malformed_proxy(route):
             self._owner = "this machine"
             raise Failed("proxy", why)
+        if why := session.unusable_certificates(route, url):
+            self._owner = "this machine"
+            raise Failed("tls", why)
         with connections.Way(url, route, self._options.network, self._clock) as way:
             for name, step in (
                 ("dns", way.resolve),

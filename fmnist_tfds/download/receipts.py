@@ -6,6 +6,7 @@ from them, so that processes that write at once lose nothing even where locks li
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 from collections.abc import Mapping
@@ -53,9 +54,10 @@ def assemble(
     }
 
 
-def digests(file: catalog.SourceFile, *, canonical_gz: bool) -> dict[str, Any]:
-    """The part of a record that says what the bytes are."""
+def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> dict[str, Any]:
+    """The part of a record that every source shares: when, and what the bytes are."""
     record: dict[str, Any] = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "payload_sha256": file.payload_sha256,
         "gz_sha256": file.gz_sha256 if canonical_gz else None,
         "canonical_gz": canonical_gz,

@@ -35,7 +35,7 @@ def follow(
         route = session.route_to(order.options, order.mirror, url, order.secrets, home=home)
         delivery.route = route
         delivery.hops.append(url)
-        if problem := explain.malformed_proxy(route):
+        if problem := explain.malformed_proxy(route) or session.unusable_certificates(route, url):
             delivery.problem = problem
             return None
         response = session.request(

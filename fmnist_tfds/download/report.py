@@ -30,15 +30,18 @@ def obtain_error(
         dataset: whose files they are.
         is_offline: the network is switched off for this job.
     """
-    groups: dict[tuple[_Row, ...], list[catalog.SourceFile]] = collections.defaultdict(list)
+    groups: dict[frozenset[_Row], list[catalog.SourceFile]] = collections.defaultdict(list)
+    tables: dict[frozenset[_Row], list[_Row]] = {}
     most: collections.Counter[_Row] = collections.Counter()
     for file in missing:
         tried = _rows(file, attempts.get(file.name, ()))
-        groups[tuple(tried)].append(file)
+        # In whatever order they ended.
+        groups[frozenset(tried)].append(file)
+        tables.setdefault(frozenset(tried), list(tried))
         most |= collections.Counter(tried)
     blocks = [
         "\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)])
-        for rows, files in groups.items()
+        for files, rows in zip(groups.values(), tables.values(), strict=True)
     ]
     failed = [a for f in missing for a in attempts.get(f.name, ()) if a.outcome == "failed"]
     return errors.ObtainError("\n".join(blocks), hint=_hint(failed, is_offline=is_offline))
@@ -61,7 +64,9 @@ def _rows(file: catalog.SourceFile, attempts: Sequence[fetch.Attempt]) -> dict[_
     failed = [a for a in attempts if a.outcome == "failed"]
     by_source: dict[str, list[fetch.Attempt]] = collections.defaultdict(list)
     for attempt in failed:
-        by_source[attempt.url.removesuffix(file.name)].append(attempt)
+        # As the mirror list has it: a base URL, or a template.
+        source = attempt.url.removesuffix(file.name).replace(file.name, "{filename}")
+        by_source[source].append(attempt)
     rows: dict[_Row, int] = {}
     for source, tries in by_source.items():
         # The last word of a source may be the deadline: what went wrong before says more.
@@ -81,10 +86,11 @@ def _aligned(rows: Sequence[_Row], tries: Mapping[_Row, int]) -> list[str]:
 
 
 def _hint(failed: Sequence[fetch.Attempt], *, is_offline: bool) -> str:
-    if is_offline:
-        return f"drop --offline, FMNIST_TFDS_OFFLINE and mirrors 'off', or {_MANUAL}"
     common = collections.Counter(a.remedy for a in failed if a.remedy).most_common(1)
     first = common[0][0] if common else ""
+    if is_offline:
+        drop = "drop --offline, FMNIST_TFDS_OFFLINE and mirrors 'off'"
+        return f"{first}; or {drop}" if first else f"{drop}, or {_MANUAL}"
     if not first or "--manual_dir" in first:
         return f"{first}; see `fmnist-tfds doctor`" if first else _MANUAL
     return f"{first}; or {_MANUAL}"

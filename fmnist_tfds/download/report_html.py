@@ -39,9 +39,9 @@ dd { margin: 0 0 .2rem 6.5rem; }
 pre { background: var(--panel); border: 1px solid var(--line); padding: .6rem;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
 @media (max-width: 34rem) { td.time { display: none; } th.time { display: none; }
-  dt { float: none; } dd { margin-left: 0; } .scroll { font-size: .8rem; }
-  .scroll th, .scroll td { padding: .3rem .2rem; }
-  .scroll tbody th { overflow-wrap: anywhere; min-width: 6rem; } }
+  dt { float: none; } dd { margin-left: 0; } .scroll { font-size: .75rem; }
+  .scroll th, .scroll td { padding: .3rem .1rem; }
+  .scroll tbody th { overflow-wrap: anywhere; min-width: 4.5rem; } }
 @media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #333;
   --panel: #fff; --line: #888; --good: #11652f; --bad: #a4161a; --bar: #3a6ea5; }
   body { max-width: none; font-size: 10pt; padding: 0; } pre, tr { break-inside: avoid; }
@@ -172,15 +172,13 @@ def _proxy(source: findings.Source) -> str:
 def _settings(found: Sequence[findings.Finding]) -> str:
     if not found:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{_e(f.subject)}</th><td class="wide">{_e(f.problem)}</td>'
-        f'<td class="wide">{_e(f.remedy)}</td></tr>\n'
+    body = "".join(
+        f"<h3>{_e(f.subject)}</h3>\n<dl><dt>problem</dt><dd>{_e(f.problem)}</dd>\n"
+        f"<dt>remedy</dt><dd>{_e(f.remedy)}</dd></dl>\n"
         for f in found
     )
     return (
-        "<section><h2>Settings that contradict each other or cannot work</h2>\n"
-        '<table><thead><tr><th scope="col">setting</th><th scope="col">problem</th>'
-        f'<th scope="col">remedy</th></tr></thead><tbody>{rows}</tbody></table></section>\n'
+        f"<section><h2>Settings that contradict each other or cannot work</h2>\n{body}</section>\n"
     )
 
 

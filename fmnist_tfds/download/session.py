@@ -26,9 +26,12 @@ import urllib3.connectionpool
 
 import fmnist_tfds
 from fmnist_tfds import config, settings
+from fmnist_tfds.download import causes, certificates
 
 USER_AGENT = f"fmnist_tfds/{fmnist_tfds.__version__} (+python-requests)"
 _SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
+# Shorter ones, such as "1" and "true", are words of other texts too.
+_LEAST_SECRET = 8
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 
 _watching = threading.local()
@@ -174,7 +177,13 @@ def request(
 def route_to(
     options: settings.Settings, mirror: settings.Mirror, url: str, secrets: Secrets, *, home: bool
 ) -> settings.Route:
-    """The route to `url` with its proxy's secret resolved; the client certificate only `home`."""
+    """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
+
+    The query of `url` may be a signature: from now on its long values count as secrets.
+    """
+    for _, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query):
+        if len(value) >= _LEAST_SECRET:
+            secrets.add(value)
     route = options.route(mirror, url)
     proxy = secrets.resolve(route.proxy) if route.proxy else None
     if proxy and "://" not in proxy:
@@ -183,6 +192,21 @@ def route_to(
         secrets.add(urllib.parse.urlsplit(proxy).password or "")
         secrets.add(urllib.parse.unquote(urllib.parse.urlsplit(proxy).password or ""))
     return dataclasses.replace(route, proxy=proxy, client_cert=route.client_cert if home else None)
+
+
+def unusable_certificates(route: settings.Route, url: str) -> causes.Explanation | None:
+    """Why TLS to `url` cannot come about along `route`: a file of certificates is none."""
+    if not url.lower().startswith("https:"):
+        return None
+    variables = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE"
+    for what, path, remedy in (
+        ("CA file", None if route.insecure_tls else route.ca_bundle, f"ca_bundle, or {variables}"),
+        ("client certificate", route.client_cert, "client_cert"),
+    ):
+        if path is not None and (problem := certificates.file_problem(path)):
+            said = f"the {what} {path}: {problem}"
+            return causes.named("tls-untrusted", said, f"correct {remedy}")
+    return None
 
 
 def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dict[str, str]:

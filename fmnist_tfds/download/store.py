@@ -67,7 +67,7 @@ class Store:
         with contextlib.suppress(OSError):  # a read-only cache is hashed every time instead
             record = state.get("record") or {
                 "source": "found in the cache",
-                **receipts.digests(file, canonical_gz=identity.verdict == "genuine"),
+                **receipts.facts(file, canonical_gz=identity.verdict == "genuine"),
             }
             receipts.write_json(self._state(file), {"stamp": stamp, "record": record})
         return path
@@ -131,7 +131,7 @@ class Store:
             part.replace(target)
             _sync(self.directory)
             stat = target.stat()
-            full = {**receipts.digests(file, canonical_gz=is_canonical), **record}
+            full = {**receipts.facts(file, canonical_gz=is_canonical), **record}
             full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(target)
             stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             receipts.write_json(self._state(file), {"stamp": stamp, "record": full})

@@ -87,7 +87,9 @@ def judge(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> Verdi
     complete = [s for s in sources if set(names) <= set(s.serves)]
     lacking = [name for name in names if not any(name in s.serves for s in sources)]
     ok = not lacking
-    if complete:
+    if not sources:
+        headline = f"{dataset.title} cannot be had: no mirror, no manual_dir, nothing in the cache"
+    elif complete:
         headline = f"{dataset.title} can be had, from {len(complete)} of {_sources(len(sources))}"
     elif ok:
         headline = f"{dataset.title} can be had, but only from several sources together"

@@ -21,7 +21,7 @@ from typing import Any
 import fmnist_tfds
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.download import canonical
-from fmnist_tfds.exchange import archives, arrays, leaves, parquet, places, png_tree, rows, tables
+from fmnist_tfds.exchange import archives, arrays, leaves, parquet, png_tree, rows, tables
 
 _MAX_DEPTH = 6
 _NOTES_SHOWN = 3
@@ -61,6 +61,7 @@ def adopt(
         now: the clock.
 
     Raises:
+        ArgumentError: the path is neither a file nor a folder.
         ContentError: the path does not hold the data; the message says what was found.
         ArchiveError: an archive is refused: traversal, link, device, duplicate, bomb, pickle.
         MissingExtraError: only parquet was found and pyarrow is not installed.
@@ -76,11 +77,6 @@ def adopt(
             os.replace(staging / name, target / name)  # noqa: PTH105 - one call, atomic
     form = " + ".join(dict.fromkeys(proofs[file.name].form for file in dataset.files))
     return Adoption({f.name: target / f.name for f in dataset.files}, form, receipt)
-
-
-def local_places() -> list[pathlib.Path]:
-    """The folders of other tools on this disk that may hold the data, the likeliest first."""
-    return places.existing()
 
 
 class _Search:
@@ -115,8 +111,8 @@ class _Search:
         elif self._path.is_file():
             self._take(leaves.of_file(self._path, self._path.name, str(self._path.parent)), 0)
         else:
-            what = "is no file and no folder" if self._path.exists() else "does not exist"
-            raise errors.ContentError(f"{self._path} {what}")
+            what = "neither a file nor a folder" if self._path.exists() else "it does not exist"
+            raise errors.ArgumentError(f"{self._path}: {what}")
         if not self._gathering.is_complete:
             with self._noted():
                 self._pngs.flush()
@@ -146,7 +142,7 @@ class _Search:
         refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
         raise (errors.ArchiveError if refused else errors.ContentError)(
             f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",
-            hint=""
+            hint="docs/adopt-and-share.md lists the forms that are taken"
             if nothing or found
             else "point at the folder or archive that holds both splits",
         )
@@ -280,13 +276,16 @@ def _staging(target: pathlib.Path) -> Iterator[pathlib.Path]:
         target.mkdir(parents=True, exist_ok=True)
         staging = pathlib.Path(tempfile.mkdtemp(prefix=".adopt-", dir=target))
     except OSError as error:
-        raise errors.StoreError(f"{target}: cannot be written: {error}") from error
+        raise errors.StoreError(
+            f"{target}: cannot be written: {error.strerror or error}",
+            hint="free space or rights there, or choose another folder for --out",
+        ) from error
     succeeded = False
     try:
         yield staging
         succeeded = True
     except OSError as error:
-        raise errors.StoreError(f"{target}: adopting failed: {error}") from error
+        raise errors.StoreError(f"{target}: adopting failed: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not succeeded:

@@ -50,7 +50,9 @@ def export(
         receipt = files[dataset.files[0].name].with_name(_RECEIPT)
         extra = {_RECEIPT: receipt.read_bytes()} if receipt.is_file() else {}
     except OSError as error:
-        raise errors.StoreError(f"bundle: cannot read the files: {error}") from error
+        raise errors.StoreError(
+            f"bundle: cannot read {error.filename}: {error.strerror}"
+        ) from error
     for file in dataset.files:
         _check_payload(data[file.name], file, str(files[file.name]))
     content = _zip_bytes(_members(data, extra, dataset))
@@ -60,7 +62,10 @@ def export(
         with atomic_file.replacing(out) as stream:
             stream.write(content)
     except OSError as error:
-        raise errors.StoreError(f"{out}: cannot be written: {error}") from error
+        raise errors.StoreError(
+            f"{out}: cannot be written: {error.strerror}",
+            hint="free space or rights there, or choose another FILE",
+        ) from error
     return out
 
 
@@ -73,6 +78,7 @@ def import_(
     """Checks every byte of a bundle, then writes its four files and a receipt to `target`.
 
     Raises:
+        ArgumentError: there is no such file.
         ContentError: the bundle is damaged (the message names the member) or holds another
             data set.
         StoreError: the bundle cannot be read or the target not written.
@@ -82,9 +88,15 @@ def import_(
         if size > _MAX_BYTES:
             raise errors.ContentError(f"{path}: {size:,} bytes, more than any bundle")
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise errors.ArgumentError(f"there is no file {path}") from error
     except OSError as error:
-        raise errors.StoreError(f"{path}: cannot be read: {error}") from error
-    verify(content, str(path), dataset=dataset)
+        raise errors.StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        verify(content, str(path), dataset=dataset)
+    except errors.ContentError as error:
+        error.hint = "carry it over again; `fmnist-tfds adopt` takes copies that are no bundle"
+        raise
     return adopt.adopt(path, target, dataset=dataset)
 
 

@@ -86,7 +86,7 @@ def write(folder: pathlib.Path, name: str, data: bytes) -> None:
 
 
 def main(arguments: list) -> int:  # type: ignore[type-arg]
-    """Runs the command line; the exit code: 0 done, 2 usage, 4 not the right bytes."""
+    """Runs the command line; returns 0 done, 2 usage, 3 not written, 4 not the right bytes."""
     path = pathlib.Path(__file__).parent
     wants_extract = len(arguments) == 2 and arguments[0] == "--extract"
     try:
@@ -98,14 +98,20 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
         sys.stderr.write(f"{path.name}: DAMAGED: {error}\n")
         return 4
     if arguments != ["--verify"] and not wants_extract:
-        sys.stderr.write(USAGE.format(title=manifest["title"], name=path.name))
-        return 2
+        wants_help = bool({"-h", "--help"} & set(arguments))
+        stream = sys.stdout if wants_help else sys.stderr
+        stream.write(USAGE.format(title=manifest["title"], name=path.name))
+        return 0 if wants_help else 2
     for entry in manifest["members"]:
         sys.stdout.write(f"{entry['sha256']}  {entry['name']}\n")
     if wants_extract:
         folder = pathlib.Path(arguments[1])
-        for entry in manifest["members"]:
-            write(folder, entry["name"].rpartition("/")[2], members[entry["name"]])
+        try:
+            for entry in manifest["members"]:
+                write(folder, entry["name"].rpartition("/")[2], members[entry["name"]])
+        except OSError as error:
+            sys.stderr.write(f"{folder}: cannot be written: {error.strerror or error}\n")
+            return 3
         sys.stdout.write(f"{manifest['title']}: genuine, written to {folder}\n")
     else:
         sys.stdout.write(f"{manifest['title']}: genuine, {len(members)} members checked\n")

@@ -259,4 +259,4 @@ def of_file(path: pathlib.Path, name: str, group: str) -> Leaf:
             head = file.read(HEAD_BYTES)
         return Leaf(name, group, "", head, path.stat().st_size, path)
     except OSError as error:
-        raise errors.StoreError(f"{name}: cannot be read: {error}") from error
+        raise errors.StoreError(f"{name}: cannot be read: {error.strerror or error}") from error

@@ -164,7 +164,7 @@ def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, to
     try:
         data = source.read_bytes()
     except OSError as error:
-        raise errors.StoreError(f"{source}: cannot be read: {error}") from error
+        raise errors.StoreError(f"{source}: cannot be read: {error.strerror}") from error
     if layout.form != "payload" and _sha256(data) == file.gz_sha256:
         return data
     payload = _decompressed(data, file)
@@ -205,4 +205,7 @@ def _write(at: pathlib.Path, content: bytes) -> None:
         with atomic_file.replacing(at) as stream:
             stream.write(content)
     except OSError as error:
-        raise errors.StoreError(f"{at}: cannot be written: {error}") from error
+        raise errors.StoreError(
+            f"{at}: cannot be written: {error.strerror}",
+            hint="free space or rights there, or choose another --root",
+        ) from error

@@ -47,6 +47,7 @@ class Server:
 
     Attributes:
         url: its address, ending in "/".
+        port: the TCP port.
     """
 
     def __init__(self, address: tuple[str, int], resources: Mapping[str, _Resource], title: str):
@@ -54,15 +55,17 @@ class Server:
         kind = type("_Bound", (_HttpServer,), {"address_family": family})
         try:
             self._http: _HttpServer = kind(address, _Handler)
-        except OSError as error:
+        # OverflowError: no port has that number.
+        except (OSError, OverflowError) as error:
+            said = getattr(error, "strerror", None) or error
             raise errors.StoreError(
-                f"serve: cannot listen on {address[0]}, port {address[1]}: {error}",
-                hint="choose another --port, or 0 for a free one",
+                f"serve: cannot listen on {address[0]}, port {address[1]}: {said}",
+                hint="choose another --host or --port; 0 is a free one",
             ) from error
         self._http.resources, self._http.title = resources, title
-        host, port = self._http.server_address[:2]
+        host, self.port = self._http.server_address[:2]
         shown = f"[{host!s}]" if family == socket.AF_INET6 else host
-        self.url = self._http.url = f"http://{shown!s}:{port}/"
+        self.url = self._http.url = f"http://{shown!s}:{self.port}/"
         self._is_serving = threading.Event()
 
     def serve_forever(self) -> None:
@@ -100,7 +103,8 @@ def serve(
         try:
             body = files[file.name].read_bytes()
         except OSError as error:
-            raise errors.StoreError(f"{files[file.name]}: cannot be read: {error}") from error
+            said = error.strerror or error
+            raise errors.StoreError(f"{files[file.name]}: cannot be read: {said}") from error
         digest = hashlib.sha256(body).hexdigest()
         modified = email.utils.formatdate(file.gzip_mtime, usegmt=True)
         # application/gzip and no Content-Encoding: clients must not unpack it on the way.

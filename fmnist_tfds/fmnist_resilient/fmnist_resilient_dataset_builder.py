@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import logging
 
-from fmnist_tfds import catalog, config, idx, obtain, tfds_builder
+from fmnist_tfds import catalog, config, idx, tfds_builder
 from fmnist_tfds.download import identify, progress
 
 _RECEIPT = "receipt.json"
@@ -78,6 +78,8 @@ class Builder(tfds_builder.OrderedBuilder):
 
     @contextlib.contextmanager
     def _obtained(self, download_dir: Any, config_: Any) -> Iterator[Any]:
+        from fmnist_tfds import obtain  # it imports requests: 0.1 s that `--help` need not wait
+
         settings = config.load(
             mirrors=self._mirrors,
             config_file=self._config_file,
@@ -88,7 +90,7 @@ class Builder(tfds_builder.OrderedBuilder):
         if outcome.error is not None:
             raise outcome.error
         self._receipt = outcome.receipt
-        with _one_folder(
+        with one_folder(
             {name: file.path for name, file in outcome.files.items() if file.path}
         ) as folder:
             self._files = {name: folder / name for name in outcome.files}
@@ -127,8 +129,8 @@ def _array(path: Any, file: catalog.SourceFile, dataset: catalog.Catalog) -> Any
 
 
 @contextlib.contextmanager
-def _one_folder(paths: dict[str, pathlib.Path]) -> Iterator[pathlib.Path]:
-    """One folder that holds every file under its canonical name."""
+def one_folder(paths: dict[str, pathlib.Path]) -> Iterator[pathlib.Path]:
+    """One folder that holds every file under its canonical name; of links where they lie apart."""
     folders = {path.parent for path in paths.values()}
     if len(folders) == 1 and all(path.name == name for name, path in paths.items()):
         yield folders.pop()

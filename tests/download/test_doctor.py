@@ -346,3 +346,10 @@ def test_doctor_writes_only_words_of_the_vocabulary(examine, lab):
     report = examine(*(lab.fault(name) for name in ("403", "empty", "not-http", "huge-length")))
     assert {s.cause for s in report.sources} <= set(causes.CAUSES)
     assert all(s.remedy and s.evidence and s.owner in findings.OWNERS for s in report.sources)
+
+
+def test_a_ca_file_that_is_not_there_is_this_machines_trouble(examine, closed_port, tmp_path):
+    mirror = settings.Mirror(url=f"https://127.0.0.1:{closed_port}/")
+    (source,) = examine(mirror, bundle=tmp_path / "none.pem").sources
+    assert (source.cause, source.owner) == ("tls-untrusted", "this machine")
+    assert "none.pem: there is no such file" in source.evidence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import io
 import itertools
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from rich import console as rich_console
@@ -33,7 +35,8 @@ def broken(closed_port):
         mirrors=tuple(settings.Mirror(url=url) for url in mirrors),
         cache_dir=pathlib.Path("/no/such/cache"),
     )
-    contradiction = findings.Finding("NO_PROXY", "it swallows a mirror", "narrow it")
+    long = "https://a-mirror-with-a-rather-long-name.example.org/some/folder/"
+    contradiction = findings.Finding("REQUESTS_CA_BUNDLE", f"{long}: swallowed", f"write {long}")
     return doctor.examine(found, (contradiction,), sleep=lambda _: None)
 
 
@@ -89,6 +92,36 @@ def test_doctor_request_asks_for_one_tls_host_where_nothing_is_known():
     assert needed.count(" TCP ") == 1
     assert "TCP 443 HTTPS" in needed
     assert "jsdelivr" not in needed
+
+
+def test_doctor_finds_manual_dir_in_any_form_that_fetch_takes(real_data, tmp_path, capsys):
+    carried = tmp_path / "copy.zip"
+    with zipfile.ZipFile(carried, "w") as archive:
+        for file in DATASET.files:
+            archive.write(real_data / file.name, f"folder/{file.name}")
+    assert cli.run(["doctor", "--mirrors=off", f"--manual_dir={carried}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sources"][0]["cause"] == ""
+
+
+def test_doctor_says_what_is_wrong_with_a_manual_dir_in_another_form(tmp_path, capsys):
+    table = tmp_path / "data.csv"
+    table.write_text("label,pixel1\n1,2\n")
+    assert cli.run(["doctor", "--mirrors=off", f"--manual_dir={table}", "--json"]) == 3
+    evidence = json.loads(capsys.readouterr().out)["sources"][0]["evidence"]
+    assert "expected 785 columns" in evidence
+
+
+def test_doctor_looks_at_other_tools_caches_where_fetch_would(
+    real_data, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "datasets" / "fashion-mnist"
+    folder.parent.mkdir()
+    folder.symlink_to(real_data)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert cli.run(["doctor", "--mirrors=off"]) == 3
+    assert "nothing in the cache" in capsys.readouterr().out
+    assert cli.run(["doctor", "--mirrors=off", "--adopt_local"]) == 0
+    assert str(folder) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["missing/report.html", "."])
@@ -190,31 +223,49 @@ def test_doctor_page_has_enough_contrast_in_light_dark_and_print(broken):
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper, palette)
 
 
-@pytest.mark.network_parts
-@pytest.mark.parametrize("size", [(1000, 1400), (500, 1400)])
-def test_doctor_page_is_drawn_by_a_real_browser(size, broken, tmp_path):
+def _browse(tmp_path, text, *switches):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("needs chromium")
-    page, picture = tmp_path / "report.html", tmp_path / "picture.png"
-    page.write_text(report_html.page(broken), encoding="utf-8")
-    switches = (
+    page = tmp_path / "report.html"
+    page.write_text(text, encoding="utf-8")
+    always = (
         "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
         "disable-component-update disable-sync hide-scrollbars"
     )
-    subprocess.run(
+    return subprocess.run(
         [
             browser,
-            *(f"--{switch}" for switch in switches.split()),
+            *(f"--{switch}" for switch in (*always.split(), *switches)),
             f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={size[0]},{size[1]}",
-            f"--screenshot={picture}",
             page.as_uri(),
         ],
         check=True,
         timeout=120,
         capture_output=True,
+        text=True,
+    ).stdout
+
+
+@pytest.mark.network_parts
+def test_doctor_page_is_no_wider_than_a_phone(broken, tmp_path):
+    # A browser's window is at least 500 wide, a frame is not; the page's policy forbids scripts.
+    page = re.sub(r"<meta http-equiv[^>]*>", "", report_html.page(broken))
+    measure = (
+        "onload = () => { const root = document.querySelector('iframe').contentDocument"
+        ".documentElement; document.title = root.scrollWidth - root.clientWidth }"
     )
+    frame = f'<iframe style="width: 360px" srcdoc="{html.escape(page)}"></iframe>'
+    drawn = _browse(tmp_path, f"<title></title>{frame}<script>{measure}</script>", "dump-dom")
+    assert "<title>0</title>" in drawn
+
+
+@pytest.mark.network_parts
+@pytest.mark.parametrize("size", [(1000, 1400), (500, 1400)])
+def test_doctor_page_is_drawn_by_a_real_browser(size, broken, tmp_path):
+    picture = tmp_path / "picture.png"
+    window = f"window-size={size[0]},{size[1]}"
+    _browse(tmp_path, report_html.page(broken), window, f"screenshot={picture}")
     drawn = picture.read_bytes()
     assert drawn.startswith(b"\x89PNG")
     assert int.from_bytes(drawn[16:20], "big") == size[0]

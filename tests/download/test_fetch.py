@@ -75,6 +75,29 @@ def test_fetch_goes_on_at_another_mirror_where_one_broke_off(tmp_path):
     assert second.seen[0][1]["Range"] == f"bytes={half}-"
 
 
+def test_the_receipt_names_what_failed_before_the_mirror_that_delivered(tmp_path, closed_port):
+    dead = f"http://127.0.0.1:{closed_port}/"
+    with family.Mirror(BODIES) as mirror:
+        result = _fetch(tmp_path, dead, mirror.url, files=[BIG])
+    assert _causes(result) == ["connect-refused"]
+    receipt = json.loads((tmp_path / "cache" / "receipt.json").read_text())
+    failed = receipt["files"][BIG.name]["failed_attempts"]
+    assert [(a["url"], a["cause"]) for a in failed] == [(dead + BIG.name, "connect-refused")]
+
+
+def test_a_signature_in_a_mirrors_query_is_never_shown(tmp_path):
+    def echo(handler, name, body):
+        page = f"<!doctype html><title>Index of {handler.path}</title>".encode()
+        family.send(handler, 200, page, Content_Length=str(len(page)))
+
+    with family.Mirror(BODIES, echo) as mirror:
+        result = _fetch(tmp_path, f"{mirror.url}?sig=hunter2-signature", files=[BIG])
+    assert mirror.seen[0][0] == f"/{BIG.name}?sig=hunter2-signature"
+    shown = json.dumps([a.as_json() for a in result.files[BIG.name].attempts])
+    assert "Index of" in shown
+    assert "hunter2" not in shown
+
+
 def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
     secrets = session.Secrets()
     with family.Mirror(BODIES) as mirror:

@@ -152,7 +152,7 @@ def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("KERAS_HOME", "TFDS_DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert adopt.local_places() == []
+    assert places.existing() == []
     keras = tmp_path / "elsewhere" / "datasets" / "fashion-mnist"
     hub = tmp_path / "hf" / "hub" / "datasets--zalando-datasets--fashion_mnist"
     manual = tmp_path / "tensorflow_datasets" / "downloads" / "manual"
@@ -160,7 +160,7 @@ def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    assert adopt.local_places() == [keras, manual, hub]
+    assert places.existing() == [keras, manual, hub]
     assert places.paddle_home() == tmp_path / ".cache" / "paddle" / "dataset"
 
 
@@ -175,7 +175,7 @@ def test_row_table_is_small_and_names_every_real_image(real):
 
 
 def test_adopt_of_a_path_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(errors.ContentError, match="does not exist"):
+    with pytest.raises(errors.ArgumentError, match="does not exist"):
         adopt.adopt(tmp_path / "nothing", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert list(pathlib.Path(tmp_path).iterdir()) == []

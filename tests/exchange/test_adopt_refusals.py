@@ -286,7 +286,7 @@ def test_adopt_does_not_wait_for_a_pipe_in_a_folder(standin, tmp_path):
     os.mkfifo(tmp_path / "train-images-idx3-ubyte.gz")
     with pytest.raises(errors.ContentError, match="found 0 of 120 train images"):
         adopt.adopt(tmp_path, tmp_path / "out", dataset=standin.dataset, table=standin.table)
-    with pytest.raises(errors.ContentError, match="is no file and no folder"):
+    with pytest.raises(errors.ArgumentError, match="neither a file nor a folder"):
         adopt.adopt(tmp_path / "train-images-idx3-ubyte.gz", tmp_path / "out")
 
 

@@ -71,6 +71,25 @@ def test_bundle_verifies_and_extracts_itself_with_the_standard_library(standin, 
     assert {n: (out / n).read_bytes() for n in made.NAMES} == standin.gz
     assert sorted(p.name for p in out.iterdir()) == sorted([*made.NAMES, "LICENSE", "receipt.json"])
     assert run(carried, cwd=tmp_path).returncode == 2
+    helped = run(carried, "--help", cwd=tmp_path)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "--extract FOLDER" in helped.stdout
+
+
+def test_bundle_that_cannot_be_extracted_says_where_and_why(carried, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run(carried, "--extract", "file/deep", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == "file/deep: cannot be written: Not a directory\n"
+
+
+def test_import_of_what_is_no_bundle_says_what_to_do(standin, tmp_path):
+    with pytest.raises(errors.ArgumentError, match="there is no file"):
+        bundle.import_(tmp_path / "none.zip", tmp_path / "out", dataset=standin.dataset)
+    made.zip_of(tmp_path / "other.zip", standin.gz)
+    with pytest.raises(errors.ContentError) as caught:
+        bundle.import_(tmp_path / "other.zip", tmp_path / "out", dataset=standin.dataset)
+    assert "fmnist-tfds adopt" in caught.value.hint
 
 
 def test_bundle_program_imports_the_standard_library_only(carried):

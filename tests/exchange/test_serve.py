@@ -14,7 +14,7 @@ import threading
 import conftest as made
 import pytest
 
-from fmnist_tfds import errors
+from fmnist_tfds import cli_exchange, errors
 from fmnist_tfds.exchange import serve
 
 NAME = "t10k-labels-idx1-ubyte.gz"
@@ -180,6 +180,29 @@ def test_serve_page_holds_the_line_to_paste_and_escapes_the_host(mirror):
     assert "FMNIST_TFDS_MIRRORS=http://mirror.corp:8000/" in named
     evil = curl("-H", "Host: <script>alert(1)</script>", mirror.url).decode()
     assert "<script>" not in evil
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1", "for this machine alone; --host=0.0.0.0"),
+        ("0.0.0.0", f"FMNIST_TFDS_MIRRORS=http://{socket.gethostname()}:"),
+        ("127.0.0.2", "FMNIST_TFDS_MIRRORS=http://127.0.0.2:"),
+    ],
+)
+def test_serve_tells_the_others_an_address_that_leads_here(host, said, standin, tmp_path):
+    folder = made.write_all(tmp_path / "store", standin.gz)
+    files = {name: folder / name for name in made.NAMES}
+    server = serve.serve(files, host, dataset=standin.dataset)
+    server.close()
+    assert said in cli_exchange._for_others(host, server)
+
+
+def test_serve_refuses_a_port_that_does_not_exist(standin, tmp_path):
+    folder = made.write_all(tmp_path / "store", standin.gz)
+    files = {name: folder / name for name in made.NAMES}
+    with pytest.raises(errors.StoreError, match="port 99999"):
+        serve.serve(files, port=99999, dataset=standin.dataset)
 
 
 def test_serve_says_which_port_is_taken(mirror, standin, tmp_path):

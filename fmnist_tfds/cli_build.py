@@ -1,0 +1,89 @@
+"""The command build: our flags, then TFDS's, handed to TFDS's own build command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fmnist_tfds import cli_flags, config, errors, toml_file
+
+
+def build(args: argparse.Namespace) -> int:
+    """Prepares fmnist_resilient by TFDS's own build command."""
+    from tensorflow_datasets.scripts.cli import build as tfds_build
+    from tensorflow_datasets.scripts.cli import cli_utils
+
+    import fmnist_tfds  # noqa: F401  (registers the data sets)
+
+    found = cli_flags.settings_of(args)
+    config.export(
+        mirrors=args.mirrors,
+        config=args.config_file,
+        cache_dir=args.cache_dir,
+        deadline_s=args.deadline_s,
+        offline=args.offline,
+        adopt_local=args.adopt_local or None,
+    )
+    if any(word.partition("=")[0] == "--download_only" for word in args.rest):
+        raise errors.ConfigError(
+            "--download_only goes past every builder",
+            hint="`fmnist-tfds fetch --out D` downloads the four files",
+        )
+    rest = list(args.rest)
+    if args.manual_dir:
+        rest.append(f"--manual_dir={found.manual_dir}")
+    words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
+    run: Callable[[], Any]
+    if hasattr(tfds_build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
+        parser = argparse.ArgumentParser(prog="fmnist-tfds", allow_abbrev=False)
+        tfds_build.register_subparser(parser.add_subparsers())
+        parsed = _strictly(parser.parse_args, words, args.parser)
+        run = functools.partial(parsed.subparser_fn, parsed)
+    else:
+        parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
+        run = _strictly(parse, words, args.parser).execute
+    try:
+        run()
+    except errors.FmnistError:
+        raise
+    # TFDS's words for flags that cannot be: --config, --fail_if_exists, --num_shards.
+    except (ValueError, RuntimeError, AssertionError) as error:
+        hint = "correct the flag that it speaks of; --verbosity=1 adds the traceback"
+        raise errors.FmnistError(f"{args.parser.prog}: {error}", hint=hint) from error
+    return 0
+
+
+def _strictly(
+    parse: Callable[[list[str]], Any], words: list[str], ours: argparse.ArgumentParser
+) -> Any:
+    """What TFDS's parser makes of `words`; its complaint as ours, since its usage is not ours."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parse(["build", *words])
+    except SystemExit as stop:
+        usage, _, complaint = said.getvalue().strip().rpartition("error: ")
+        hint = f"`{ours.prog} --help` shows what it takes"
+        if found := re.match(r"unrecognized arguments: ([^\s=]+)", complaint):
+            complaint = f"unknown argument {found[1]}"
+            flags = [*ours._option_string_actions, *re.findall(r"--\w+", usage)]
+            if found[1].startswith("-"):
+                hint = f"the nearest valid one is {toml_file.nearest(found[1], flags)}"
+        raise errors.ConfigError(f"{ours.prog}: {complaint}", hint=hint) from stop
+
+
+def add_build_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of build; those of TFDS are handed on."""
+    cli_flags.add_source_flags(parser)
+    parser.add_argument_group(
+        "flags of `tfds build`",
+        "--data_dir, --download_dir, --num_shards, --max_shard_size_mb,\n"
+        "--max_examples_per_split, --file_format, --overwrite, --register_checksums\n"
+        "and the rest, but --download_only",
+    )
+    parser.set_defaults(takes_rest=True)

@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import sys
 
-import conftest as made
+import containers as made
 import numpy as np
 import pytest
 

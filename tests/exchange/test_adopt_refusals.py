@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zipfile
 
-import conftest as made
+import containers as made
 import numpy as np
 import pytest
 

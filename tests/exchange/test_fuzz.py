@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 
-import conftest as made
+import containers as made
 import hypothesis
 import numpy as np
 import pytest

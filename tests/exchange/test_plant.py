@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-import conftest as made
+import containers as made
 import pytest
 
 from fmnist_tfds import errors

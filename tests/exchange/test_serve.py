@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-import conftest as made
+import containers as made
 import pytest
 
 from fmnist_tfds import cli_exchange, errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from fmnist_tfds import errors, training
 from fmnist_tfds.fmnist_synthetic import generator
 
 EXAMPLES = 4000
+REPO = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +132,15 @@ def test_train_script_reports_a_user_error_in_one_message(tmp_path):
     path = tmp_path / "t.toml"
     path.write_text("[training]\nepoch = 3\n")
     done = subprocess.run(
-        [sys.executable, "scripts/train.py", f"--config={path}", f"--workdir={tmp_path}"],
+        [
+            sys.executable,
+            REPO / "scripts" / "train.py",
+            f"--config={path}",
+            f"--workdir={tmp_path}",
+        ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 2
     assert "epochs" in done.stderr

@@ -78,8 +78,8 @@ class Claim:
         Raises:
             OSError: the folder cannot be written.
         """
-        started_s = changed_s = self._clock()
-        seen, poll_s, notices = b"", _POLL_S[0], 0
+        started_s = looked_s = self._clock()
+        seen, silence_s, poll_s, notices = b"", 0.0, _POLL_S[0], 0
         while True:
             if self._create():
                 return "held"
@@ -87,12 +87,16 @@ class Claim:
                 return "done"
             content = self._read()
             now_s = self._clock()
+            # A long time between two looks (a machine that was suspended, a server that hung) says
+            # nothing about the owner: it may have stood still as well.
+            silence_s += min(now_s - looked_s, _POLL_S[1])
             if content != seen:
-                seen, changed_s = content, now_s
-            if _is_dead(content) or now_s - changed_s >= silent_s:
+                seen, silence_s = content, 0.0
+            looked_s = now_s
+            if _is_dead(content) or silence_s >= silent_s:
                 if not self._set_aside(content):
                     return "beside"
-                seen, changed_s = b"", now_s
+                seen, silence_s = b"", 0.0
                 continue
             waited_s = now_s - started_s
             if waited_s >= wait_s:
@@ -148,7 +152,11 @@ class Claim:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             return False
-        self._beat()
+        try:
+            self._beat()
+        except OSError:
+            self.release()
+            raise
         self._heart = threading.Thread(target=self._keep_beating, daemon=True, name="claim")
         self._heart.start()
         return True

@@ -89,6 +89,9 @@ class OrderedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
                     )
                 except (OSError, RuntimeError) as error:
                     self._survive(error)
+            if not self.info.splits and self._is_here():
+                # Another published while the files were obtained: TFDS returned without a look.
+                self._adopt_prepared()
 
     def _obtained(self, download_dir: Any, config: Any) -> contextlib.AbstractContextManager[Any]:
         """Makes the source files available; yields the config to prepare with."""

@@ -13,6 +13,7 @@ import argparse
 import signal
 import socket
 import sys
+import time
 
 import tensorflow as tf
 
@@ -20,8 +21,6 @@ import tensorflow as tf
 def main() -> int:
     """Starts what the flags say, and waits for SIGTERM or SIGINT."""
     arguments = _arguments()
-    # TensorFlow's own join() would never let a handler run.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     service = tf.data.experimental.service
     if arguments.role == "dispatcher":
         server = service.DispatchServer(
@@ -31,7 +30,7 @@ def main() -> int:
                 fault_tolerant_mode=arguments.work_dir is not None,
             )
         )
-        print(f"dispatcher at {server.target}", flush=True)
+        where = f"dispatcher at {server.target}"
     else:
         address = f"{arguments.address}:{arguments.port or '%port%'}"
         server = service.WorkerServer(
@@ -43,13 +42,17 @@ def main() -> int:
                 dispatcher_timeout_ms=int(1000 * arguments.timeout_s),
             )
         )
-        print(f"worker at {address} of {arguments.dispatcher}", flush=True)
-    signal.sigwait(_SIGNALS)
+        where = f"worker at {address} of {arguments.dispatcher}"
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    print(where, flush=True)
+    # TensorFlow's own join() would never let a handler run. And the signal may reach a thread of
+    # numpy's, which does not wake this one.
+    while not stopped:
+        time.sleep(0.2)
     server._stop()
     return 0
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def _arguments() -> argparse.Namespace:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import functools
 import http.server
 import ipaddress
+import logging
 import os
 import pathlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+from absl import logging as absl_logging
 
 from fmnist_tfds import catalog
+
+# The same examples on every run, and no clock: a slow machine is no failure of the code.
+hypothesis.settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("house")
 
 _REPO = pathlib.Path(__file__).resolve().parent.parent
 _DATA = pathlib.Path(
@@ -79,6 +92,22 @@ def _clean_environment(
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
 
 
+@pytest.fixture(autouse=True)
+def _same_logging() -> Iterator[None]:
+    """What the command line sets up in this process does not reach the next test."""
+    root, ours = logging.getLogger(), logging.getLogger("fmnist_tfds")
+    handlers, levels, verbosity = (
+        root.handlers[:],
+        (root.level, ours.level),
+        absl_logging.get_verbosity(),
+    )
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    absl_logging.set_verbosity(verbosity)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder with the four canonical .gz; skips where they are not at hand."""
@@ -136,8 +165,8 @@ def loopback() -> Iterator[Callable[[pathlib.Path], LoopbackMirror]]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A loopback port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A loopback port that refuses connections: held, so that nobody else is given it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

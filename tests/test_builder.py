@@ -55,7 +55,7 @@ def _run(code: str, *arguments: object) -> str:
         [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         cwd=REPO,
     )
     assert done.returncode == 0, done.stderr
@@ -291,7 +291,7 @@ def test_unfinished_folder_of_no_known_owner_goes_once_it_is_old(
     assert unfinished.exists() == stays
 
 
-@pytest.mark.parametrize("moment", ["while it writes", "as it publishes"])
+@pytest.mark.parametrize("moment", ["while it obtains", "while it writes", "as it publishes"])
 def test_preparer_that_another_overtakes_takes_its_result(
     small_data, tmp_path, monkeypatch, moment
 ):
@@ -305,6 +305,11 @@ def test_preparer_that_another_overtakes_takes_its_result(
     def overtake():
         shutil.copytree(first.data_dir, target)
 
+    def obtain_all(*arguments, **named):
+        if moment == "while it obtains":
+            overtake()
+        return obtained(*arguments, **named)
+
     def encode(images, labels):
         if moment == "while it writes" and not target.exists():
             overtake()
@@ -315,7 +320,8 @@ def test_preparer_that_another_overtakes_takes_its_result(
             overtake()
         renamed(source, to)
 
-    encoded, renamed = tfrecord.encode, os.rename
+    obtained, encoded, renamed = obtain.obtain, tfrecord.encode, os.rename
+    monkeypatch.setattr(obtain, "obtain", obtain_all)
     monkeypatch.setattr(tfrecord, "encode", encode)
     monkeypatch.setattr(os, "rename", rename)
     second.download_and_prepare()

@@ -8,6 +8,8 @@ import os
 import pathlib
 import re
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -26,7 +28,7 @@ def _process(*arguments: object, **options: object) -> subprocess.CompletedProce
         [sys.executable, "-m", "fmnist_tfds.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         cwd=REPO,
         **options,  # type: ignore[call-overload]
     )
@@ -38,12 +40,15 @@ def test_fetch_from_the_second_mirror(real_data, real_mirror, closed_port, tmp_p
     document = json.loads(capsys.readouterr().out)
     assert code == 0
     assert document["ok"] is True
+    causes = set()
     for file in catalog.FASHION_MNIST.files:
         entry = document["files"][file.name]
         assert entry["sha256"] == file.gz_sha256
         assert entry["source"].startswith(real_mirror.url)
-        assert "connect-refused" in {attempt["cause"] for attempt in entry["attempts"]}
+        causes |= {attempt["cause"] for attempt in entry["attempts"]}
         assert (tmp_path / file.name).read_bytes() == (real_data / file.name).read_bytes()
+    # Not of each file: one that begins late knows already that the first mirror is out.
+    assert "connect-refused" in causes
 
 
 def test_fetch_that_fails_lists_every_file_and_exits_3(closed_port, tmp_path, capsys):
@@ -196,7 +201,7 @@ def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
     )
     for words, expected in ((["fe"], "fetch"), (["fetch", "--mirr"], "--mirrors")):
         done = subprocess.run(
-            ["bash", "-c", ask, "bash", script, *words], capture_output=True, text=True, timeout=20
+            ["bash", "-c", ask, "bash", script, *words], capture_output=True, text=True, timeout=60
         )
         assert done.stdout.split() == [expected], done.stderr
 
@@ -253,34 +258,32 @@ def test_negative_verbosity_leaves_only_results(real_data, tmp_path, capfd):
     assert len(said.out.splitlines()) == 4
 
 
-def test_interrupted_fetch_leaves_no_final_file(tmp_path, loopback, real_data):
-    import signal
-    import time
-
-    slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import socket, sys, time\n"
-        "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
-        "kept = []\n"
-        "end = time.monotonic() + 60\n"
-        "while time.monotonic() < end: kept.append(s.accept())\n"
+def test_interrupted_fetch_leaves_no_final_file(tmp_path):
+    # A shell's background job ignores SIGINT, and so would its child.
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from fmnist_tfds import cli\n"
+        "cli.main(sys.argv[1:])\n"
     )
-    with subprocess.Popen([sys.executable, slow], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            port = server.stdout.readline().strip()
-            fetch = subprocess.Popen(
-                [sys.executable, "-m", "fmnist_tfds.cli", "fetch",
-                 f"--mirrors=http://127.0.0.1:{port}/", f"--cache_dir={tmp_path / 'cache'}"],
-                stderr=subprocess.PIPE, text=True, cwd=REPO,
-            )  # fmt: skip
-            time.sleep(4)
-            fetch.send_signal(signal.SIGINT)
-            _, said = fetch.communicate(timeout=30)
-        finally:
-            server.kill()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(600)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, "fetch", f"--mirrors={url}", f"--cache_dir={tmp_path}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=REPO,
+        ) as fetch:
+            try:
+                with silent.accept()[0]:  # it waits for an answer
+                    fetch.send_signal(signal.SIGINT)
+                    _, said = fetch.communicate(timeout=600)
+            finally:
+                fetch.kill()
     assert fetch.returncode == 130, said
     assert "Traceback" not in said
-    assert not list((tmp_path / "cache").rglob("*-ubyte.gz"))
+    assert not list(tmp_path.rglob("*-ubyte.gz"))
 
 
 def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
@@ -290,7 +293,7 @@ def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
         "cli.run(['--help'])\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600, cwd=REPO)
 
 
 def test_help_imports_nothing_that_only_downloads_need():
@@ -314,7 +317,7 @@ def test_full_disk_under_the_output_is_one_message():
 def test_broken_pipe_does_not_trace():
     line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off | true"
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=REPO
+        ["bash", "-c", line], capture_output=True, text=True, timeout=600, cwd=REPO
     )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr

@@ -118,7 +118,7 @@ def test_shown_commands_do_what_the_page_says(page, request, tmp_path):
             env=environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         printed = done.stdout + done.stderr
         assert done.returncode == shown.exit_code, f"{shown.script}{printed}"
@@ -140,7 +140,7 @@ def test_site_builds_without_a_warning(tmp_path):
         cwd=REPO,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "api" / "index.html").is_file()

@@ -44,6 +44,6 @@ def test_load_data_equals_the_stock_keras_arrays(real_data, tmp_path):
         env={**os.environ, "KERAS_HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]

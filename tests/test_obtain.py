@@ -17,7 +17,8 @@ from fmnist_tfds import errors, obtain, settings
 from fmnist_tfds.download import fetch, report
 
 DATASET, BODIES = family.make()
-NETWORK = settings.Network(connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02)
+# No test here is about time: none may fail because this process was held up.
+NETWORK = settings.Network(connect_timeout_s=60.0, read_timeout_s=60.0, backoff_s=0.02)
 
 
 @pytest.fixture
@@ -156,6 +157,21 @@ def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
     assert "hint: " in text
 
 
+def test_files_that_failed_alike_share_one_table_in_whatever_order_they_asked():
+    dead, empty = (
+        fetch.Attempt(f"http://{host}.example/", "failed", cause)
+        for host, cause in (("a", "connect-refused"), ("b", "not-found"))
+    )
+    attempts = {name: [dead, empty] for name in BODIES} | {list(BODIES)[2]: [empty, dead, dead]}
+    text = str(
+        report.obtain_error(DATASET.files, attempts, dataset=DATASET, is_offline=False).message
+    )
+    first, *rows = text.splitlines()
+    assert all(name in first for name in BODIES)
+    assert [row.split()[1] for row in rows] == ["connect-refused", "not-found"]
+    assert rows[0].endswith("2 attempts")
+
+
 @pytest.mark.parametrize(
     ("proxy", "problem"),
     [
@@ -243,14 +259,14 @@ def test_obtain_files_gives_paths_or_raises(tmp_path, no_network):
         obtain.obtain_files(mirrors="off", cache_dir=tmp_path / "c", dataset=DATASET)
 
 
-def test_insecure_tls_is_warned_about(tmp_path):
+def test_insecure_tls_is_warned_about(tmp_path, closed_port):
     notes = []
 
     class Notes:
         update = done = staticmethod(lambda *args: None)
         note = staticmethod(notes.append)
 
-    mirror = settings.Mirror("https://127.0.0.1:1/", insecure_tls=True)
+    mirror = settings.Mirror(f"https://127.0.0.1:{closed_port}/", insecure_tls=True)
     options = dataclasses.replace(_options(tmp_path), mirrors=(mirror,))
     obtain.obtain(options, dataset=DATASET, progress=Notes())
     assert "insecure_tls" in notes[0]

@@ -26,7 +26,7 @@ def _tfds_build(*arguments: object, **variables: str) -> subprocess.CompletedPro
         [sys.executable, "-c", code, "build", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         cwd=REPO,
         env={**os.environ, **variables},
     )

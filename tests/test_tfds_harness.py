@@ -24,22 +24,20 @@ pytestmark = [
 class ResilientTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = resilient.Builder
     SPLITS = small.COUNTS
-    EXAMPLE_DIR = tempfile.mkdtemp(prefix="fmnist-harness-")
     DL_DOWNLOAD_RESULT: ClassVar[dict[str, str]] = {
         f.name: f.name for f in resilient.Builder.DATASET.files
     }
 
     @classmethod
     def setUpClass(cls):
-        folder = pathlib.Path(cls.EXAMPLE_DIR)
-        cls._patch = mock.patch.object(resilient.Builder, "DATASET", small.write(folder))
-        cls._patch.start()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.EXAMPLE_DIR = folder.name
+        dataset = small.write(pathlib.Path(folder.name))
+        patch = mock.patch.object(resilient.Builder, "DATASET", dataset)
+        cls.addClassCleanup(patch.stop)
+        patch.start()
         super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls._patch.stop()
-        super().tearDownClass()
 
     def _make_builder(self, config=None):
         return self.dataset_class(

@@ -139,7 +139,7 @@ def _train(*arguments):
         [sys.executable, "scripts/train.py", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         cwd=REPO,
     )
 

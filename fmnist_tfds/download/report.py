@@ -30,19 +30,17 @@ def obtain_error(
         dataset: whose files they are.
         is_offline: the network is switched off for this job.
     """
+    # Sets: a file whose thread starts late asks a source that is known to be out last.
     groups: dict[frozenset[_Row], list[catalog.SourceFile]] = collections.defaultdict(list)
-    tables: dict[frozenset[_Row], list[_Row]] = {}
     most: collections.Counter[_Row] = collections.Counter()
     for file in missing:
         tried = _rows(file, attempts.get(file.name, ()))
-        # In whatever order they ended.
         groups[frozenset(tried)].append(file)
-        tables.setdefault(frozenset(tried), list(tried))
         most |= collections.Counter(tried)
-    blocks = [
-        "\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)])
-        for files, rows in zip(groups.values(), tables.values(), strict=True)
-    ]
+    blocks = []
+    for alike, files in groups.items():
+        rows = [row for row in most if row in alike]
+        blocks.append("\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)]))
     failed = [a for f in missing for a in attempts.get(f.name, ()) if a.outcome == "failed"]
     return errors.ObtainError("\n".join(blocks), hint=_hint(failed, is_offline=is_offline))
 

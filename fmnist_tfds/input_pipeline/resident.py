@@ -110,18 +110,20 @@ class Loading:
 
     def __init__(self, split: prepared.Split, builder: Any, *, verify: bool) -> None:
         self._split, self._proof = split, _Proof(split, wanted=verify)
+        # Here before any thread runs: `_fill` adds to it, perhaps before its own future is in it.
+        self._work: list[concurrent.futures.Future[None]] = []
         if (held := _loaded.get(split)) is not None:
             self.images, self.labels = held.images, held.labels
-            self._work = [_in_background(self._proof.update, self.images, self.labels)]
+            self._work.append(_in_background(self._proof.update, self.images, self.labels))
             return
         self.images = _fresh(split.examples * 784, np.uint8).reshape(-1, 28, 28, 1)
         self.labels = _fresh(split.examples, np.int64)
         if split.file_format == "tfrecord":
-            self._work = [_in_background(self._fill, _opened(split))]
+            self._work.append(_in_background(self._fill, _opened(split)))
         else:
             _log.info("%s: %s: reading by way of TFDS", split.dataset, split.file_format)
             _fill_from_builder(split, builder, self.images, self.labels)
-            self._work = [_in_background(self._proof.update, self.images, self.labels)]
+            self._work.append(_in_background(self._proof.update, self.images, self.labels))
 
     def settle(self) -> Resident:
         """Waits until the split is in memory, and proved if that was wanted.
@@ -131,7 +133,7 @@ class Loading:
             ContentError: the bytes are not those of the catalog.
         """
         while self._work:
-            # The first of them starts the others.
+            # One of them adds the others.
             self._work[0].result()
             del self._work[0]
         self._proof.settle()

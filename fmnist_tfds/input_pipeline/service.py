@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from fmnist_tfds import errors
 
-CONNECT_TIMEOUT_S = 5.0
+# A thousand trainers may ask at once, and the dispatcher's machine be busy.
+CONNECT_TIMEOUT_S = 20.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 

@@ -14,7 +14,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT_S = 150.0
+# Only how long a failure takes: two trainers need 30 s on a quiet machine.
+LIMIT_S = 900.0
 
 
 @dataclasses.dataclass
@@ -22,17 +23,23 @@ class Child:
     """One process and where its output goes."""
 
     process: subprocess.Popen
-    log: pathlib.Path
+    stdout: pathlib.Path
+    stderr: pathlib.Path
 
     @property
     def output(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        """What it printed, then what it complained of."""
+        return "".join(
+            path.read_text(encoding="utf-8", errors="replace")
+            for path in (self.stdout, self.stderr)
+        )
 
     def result(self, limit_s: float = LIMIT_S) -> dict:
-        """The JSON on its last line; fails with all of its output."""
+        """The JSON on the last line that it printed; fails with all of its output."""
         code = self.wait(limit_s)
         assert code == 0, f"exit code {code}\n{self.output[-6000:]}"
-        return json.loads(self.output.strip().splitlines()[-1])
+        # TensorFlow may complain at exit that a faster process is gone: to stderr, after this.
+        return json.loads(self.stdout.read_text(encoding="utf-8").strip().splitlines()[-1])
 
     def wait(self, limit_s: float = LIMIT_S) -> int:
         """The exit code; kills it after `limit_s` seconds."""
@@ -63,12 +70,12 @@ class Child:
         self.process.kill()
         self.process.wait()
 
-    def wait_for(self, text: str, limit_s: float = 60.0) -> str:
-        """The first line that holds `text`."""
+    def wait_for(self, text: str, limit_s: float = LIMIT_S) -> str:
+        """The first whole line that holds `text`."""
         for _ in range(int(limit_s / 0.05)):
-            for line in self.output.splitlines():
-                if text in line:
-                    return line
+            for line in self.output.splitlines(keepends=True):
+                if text in line and line.endswith("\n"):
+                    return line.rstrip("\n")
             assert self.process.poll() is None, f"it ended\n{self.output[-6000:]}"
             time.sleep(0.05)
         self.kill()
@@ -81,6 +88,7 @@ class Children:
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         self._all: list[Child] = []
+        self._ports: list[socket.socket] = []
 
     def start(self, *command: object, environ: dict[str, str] | None = None) -> Child:
         """Starts `python COMMAND...`, or COMMAND itself where it begins with "/"."""
@@ -97,25 +105,32 @@ class Children:
             "PYTHONUNBUFFERED": "1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "CUDA_VISIBLE_DEVICES": "",
+            "TF_GRPC_REUSE_PORT": "true",  # see `port`
         }
-        log = pathlib.Path(tempfile.mkstemp(dir=self._folder, suffix=".log")[1])
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                words, stdout=stream, stderr=subprocess.STDOUT, env=kept | (environ or {})
-            )
-        child = Child(process, log)
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
+        stdout, stderr = folder / "stdout", folder / "stderr"
+        with stdout.open("wb") as out, stderr.open("wb") as err:
+            process = subprocess.Popen(words, stdout=out, stderr=err, env=kept | (environ or {}))
+        child = Child(process, stdout, stderr)
         self._all.append(child)
         return child
+
+    def port(self) -> int:
+        """A TCP port for one of the processes.
+
+        Bound here as long as the test runs, so that nobody else is given it. TensorFlow's servers
+        share it (SO_REUSEPORT); this socket does not listen, so they get every connection.
+        """
+        held = socket.socket()
+        self._ports.append(held)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
 
     def end(self) -> None:
         """Ends what still runs."""
         for child in self._all:
             if child.process.poll() is None:
                 child.kill()
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        for held in self._ports:
+            held.close()

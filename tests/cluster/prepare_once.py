@@ -1,4 +1,4 @@
-"""Run as a process: waits for a moment in common, then prepares; prints JSON on its last line."""
+"""Run as a process: prepares; prints JSON on its last line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "fmnist_resilient"
 parser = argparse.ArgumentParser()
 parser.add_argument("data_dir", type=pathlib.Path)
 parser.add_argument("--mirror")
-parser.add_argument("--at", type=float, default=0.0, help="seconds since 1970")
+parser.add_argument("--ready", action="store_true", help="stop (SIGSTOP) before the beginning")
 parser.add_argument("--wait_s", type=float)
 parser.add_argument("--halt", action="store_true", help="stop (SIGSTOP) after the first split")
 parser.add_argument("--load", action="store_true", help="tfds.load, which imports TensorFlow")
@@ -38,7 +38,8 @@ if arguments.halt:
         return info
 
     tfds_builder.OrderedBuilder._write_split = write_and_stop
-time.sleep(max(0.0, arguments.at - time.time()))
+if arguments.ready:
+    os.kill(os.getpid(), signal.SIGSTOP)
 started = time.perf_counter()
 builder_kwargs = {"mirrors": [arguments.mirror]} if arguments.mirror else {}
 data_dir = str(arguments.data_dir)

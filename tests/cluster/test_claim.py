@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -40,9 +42,11 @@ def path(tmp_path):
 
 @pytest.fixture
 def owned(path):
-    """A claim held by this process."""
+    """A claim held by this process, which beats only where a test says so."""
     owner = claim.Claim(path)
     assert owner.acquire(lambda: False) == "held"
+    owner._stop.set()
+    owner._heart.join()
     yield owner
     owner.release()
 
@@ -81,6 +85,42 @@ def test_claim_of_a_living_owner_is_never_taken(path, owned):
     assert path.exists()
 
 
+def test_claim_is_kept_fresh_while_it_is_held(path, monkeypatch):
+    beaten = threading.Semaphore(0)
+
+    def beat_and_tell(self):
+        beat(self)
+        beaten.release()
+
+    beat = claim.Claim._beat
+    monkeypatch.setattr(claim.Claim, "_beat", beat_and_tell)
+    monkeypatch.setattr(claim, "BEAT_S", 0.001)
+    owner = claim.Claim(path)
+    assert owner.acquire(lambda: False) == "held"
+    for _ in range(3):
+        assert beaten.acquire(timeout=60)
+    owner.release()
+    assert owner._beats >= 3
+    assert not path.exists()
+
+
+def test_claim_of_an_owner_that_stood_still_with_its_waiter_is_not_taken(path, owned):
+    # As on a laptop that sleeps for an hour, twice.
+    asleep = iter([False, True, False, True])
+
+    def at_sleep():
+        if next(asleep, False):
+            time.now_s += 3600.0
+        else:
+            owned._beat()
+
+    time = FakeTime(at_sleep)
+    waiter = make(path, time)
+    assert waiter.acquire(lambda: time.now_s > 7260.0, wait_s=1e5, silent_s=30.0) == "done"
+    owned.release()
+    assert not path.exists()
+
+
 def test_claim_of_a_silent_owner_is_taken_over(path, owned):
     # As from a node that lost its power: the file stays, and nobody rewrites it.
     time = FakeTime()
@@ -102,7 +142,7 @@ def test_claim_of_a_dead_process_is_taken_over_at_once_with_its_folder(path):
         "owner.note(pathlib.Path('incomplete.ABC_1.0.0'))\n"
         "os._exit(9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", text, str(path)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", text, str(path)], timeout=600)
     assert done.returncode == 9
     assert path.exists()
     time = FakeTime()
@@ -121,6 +161,17 @@ def test_claim_that_is_no_json_counts_as_silent_not_as_dead(path):
     assert time.now_s >= 30.0
     assert heir.orphans == []
     heir.release()
+
+
+def test_claim_that_cannot_be_written_is_not_left_behind(path, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # what a full disk does
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            claim.Claim(path).acquire(lambda: False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_claim_in_a_missing_folder_raises(tmp_path):

@@ -17,7 +17,7 @@ SEE = children.HERE / "see_numbers.py"
 
 def cluster(processes, count, script, *options, different=()):
     """`count` worker processes of one cluster; `different` are further options of each."""
-    ports = [f"127.0.0.1:{children.free_port()}" for _ in range(count)]
+    ports = [f"127.0.0.1:{processes.port()}" for _ in range(count)]
     return [
         processes.start(
             script,

@@ -6,8 +6,8 @@ import collections
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
-import time
 
 import children
 import pytest
@@ -22,11 +22,15 @@ GENERATED = "downloaded and prepared to"
 
 def start_together(processes, count, data_dir, *options, environ=None):
     """`count` preparers that begin in the same moment, once all have imported."""
-    at = time.time() + 3 + count
-    return [
-        processes.start(SCRIPT, data_dir, "--at", at, *options, environ=environ)
+    nodes = [
+        processes.start(SCRIPT, data_dir, "--ready", *options, environ=environ)
         for _ in range(count)
     ]
+    for node in nodes:
+        node.wait_until_stopped()
+    for node in nodes:
+        node.process.send_signal(signal.SIGCONT)
+    return nodes
 
 
 def left_behind(data_dir):
@@ -59,7 +63,7 @@ def no_locks(tmp_path):
         pytest.skip("no C compiler to make the library in which flock does nothing")
     source, library = tmp_path / "noflock.c", tmp_path / "noflock.so"
     source.write_text("int flock(int fd, int how) { (void)fd; (void)how; return 0; }\n")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=600)
     return {"LD_PRELOAD": str(library)}
 
 
@@ -98,7 +102,7 @@ def in_own_mounts(processes, script, *words):
     if (
         shutil.which("unshare") is None
         or os.geteuid()
-        or subprocess.run(probe, capture_output=True, timeout=30, check=False).returncode
+        or subprocess.run(probe, capture_output=True, timeout=600, check=False).returncode
     ):
         pytest.skip("needs root and mount namespaces")
     return processes.start(shutil.which("unshare"), "-m", "sh", "-euc", script, "sh", *words)

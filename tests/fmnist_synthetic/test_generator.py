@@ -61,7 +61,7 @@ def test_generator_is_deterministic_in_another_process_without_tensorflow():
         "    print(hashlib.sha256(idx.encode(array)).hexdigest())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=600
     )
     assert done.stdout.split() == [
         catalog.FASHION_MNIST_SYNTHETIC.part("test", kind).payload_sha256

@@ -23,7 +23,7 @@ def test_pipeline_and_layers_work_on_every_keras_backend(tiny, backend):
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -1,7 +1,9 @@
 """Damaged shards are refused by name, and what is read is proved genuine."""
 
+import concurrent.futures
 import dataclasses
 
+import numpy as np
 import pytest
 
 from fmnist_tfds import catalog, errors, input_pipeline
@@ -128,6 +130,20 @@ def test_a_load_that_failed_is_not_kept(tmp_path):
     for _ in range(2):
         with pytest.raises(errors.RecordError, match="is damaged"):
             loading.settle()
+
+
+def test_a_load_is_whole_where_its_thread_is_done_before_anything_else(tiny, monkeypatch):
+    def at_once(function, *arguments):
+        future = in_background(function, *arguments)
+        concurrent.futures.wait([future])
+        return future
+
+    in_background = resident._in_background
+    monkeypatch.setattr(resident, "_in_background", at_once)
+    monkeypatch.setattr(resident, "_loaded", {})
+    split = prepared.find_split(tiny, "train")
+    held = resident.Loading(split, tiny, verify=False).settle()
+    np.testing.assert_array_equal(held.images[..., 0], conftest.make_images(1000))
 
 
 def test_a_replaced_shard_is_read_again(fresh, known):

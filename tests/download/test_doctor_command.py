@@ -199,8 +199,10 @@ def test_doctor_page_is_drawn_by_a_real_browser(size, broken, tmp_path):
     page, picture = tmp_path / "report.html", tmp_path / "picture.png"
     page.write_text(report_html.page(broken), encoding="utf-8")
     switches = (
-        "headless no-sandbox disable-gpu disable-dev-shm-usage disable-quic no-first-run "
-        "disable-background-networking disable-component-update disable-sync hide-scrollbars"
+        # A small /dev/shm, and a GPU process that is slow to answer, end chromium otherwise.
+        "headless no-sandbox disable-gpu disable-dev-shm-usage disable-gpu-watchdog disable-quic "
+        "no-first-run disable-background-networking disable-component-update disable-sync "
+        "hide-scrollbars"
     )
     subprocess.run(
         [

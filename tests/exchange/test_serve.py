@@ -206,8 +206,10 @@ def test_serve_page_opens_in_a_real_browser(mirror, tmp_path):
     if browser is None:
         pytest.skip("chromium is not installed")
     flags = (
-        "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic "
-        "--no-first-run --disable-background-networking --disable-component-update --disable-sync"
+        # A small /dev/shm, and a GPU process that is slow to answer, end chromium otherwise.
+        "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-gpu-watchdog "
+        "--disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
     )
     done = subprocess.run(
         [browser, *flags.split(), f"--user-data-dir={tmp_path}", "--dump-dom", mirror.url],

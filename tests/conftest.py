@@ -34,6 +34,16 @@ _DATA = pathlib.Path(
 )
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
+# The same examples in every run, however slow the machine: a change fails by itself, not by chance.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
+
 
 def _is_loopback(host: str) -> bool:
     if host in ("localhost", ""):

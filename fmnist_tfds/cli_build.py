@@ -40,13 +40,18 @@ def build(args: argparse.Namespace) -> int:
     words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
     run: Callable[[], Any]
     if hasattr(tfds_build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
-        parser = argparse.ArgumentParser(prog="fmnist-tfds", allow_abbrev=False)
-        tfds_build.register_subparser(parser.add_subparsers())
-        parsed = _strictly(parser.parse_args, words, args.parser)
+        parser = argparse.ArgumentParser(prog="fmnist-tfds")
+        commands = parser.add_subparsers()
+        tfds_build.register_subparser(commands)
+        commands.choices["build"].allow_abbrev = False
+        flags = [*args.parser._option_string_actions]
+        flags += commands.choices["build"]._option_string_actions
+        parsed = _strictly(parser.parse_args, words, args.parser.prog, flags)
         run = functools.partial(parsed.subparser_fn, parsed)
     else:
         parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
-        run = _strictly(parse, words, args.parser).execute
+        flags = [*args.parser._option_string_actions]
+        run = _strictly(parse, words, args.parser.prog, flags).execute
     try:
         run()
     except errors.FmnistError:
@@ -59,7 +64,7 @@ def build(args: argparse.Namespace) -> int:
 
 
 def _strictly(
-    parse: Callable[[list[str]], Any], words: list[str], ours: argparse.ArgumentParser
+    parse: Callable[[list[str]], Any], words: list[str], prog: str, flags: list[str]
 ) -> Any:
     """What TFDS's parser makes of `words`; its complaint as ours, since its usage is not ours."""
     said = io.StringIO()
@@ -68,13 +73,13 @@ def _strictly(
             return parse(["build", *words])
     except SystemExit as stop:
         usage, _, complaint = said.getvalue().strip().rpartition("error: ")
-        hint = f"`{ours.prog} --help` shows what it takes"
+        hint = f"`{prog} --help` shows what it takes"
         if found := re.match(r"unrecognized arguments: ([^\s=]+)", complaint):
             complaint = f"unknown argument {found[1]}"
-            flags = [*ours._option_string_actions, *re.findall(r"--\w+", usage)]
             if found[1].startswith("-"):
-                hint = f"the nearest valid one is {toml_file.nearest(found[1], flags)}"
-        raise errors.ConfigError(f"{ours.prog}: {complaint}", hint=hint) from stop
+                valid = [*flags, *re.findall(r"--\w+", usage)]
+                hint = f"the nearest valid one is {toml_file.nearest(found[1], valid)}"
+        raise errors.ConfigError(f"{prog}: {complaint}", hint=hint) from stop
 
 
 def add_build_flags(parser: argparse.ArgumentParser) -> None:

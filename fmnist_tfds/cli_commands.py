@@ -193,7 +193,7 @@ COMMANDS: dict[str, Command] = {
     "build": Command(
         cli_build.build,
         cli_build.add_build_flags,
-        "prepare TFRecords; takes every flag of `tfds build`",
+        "prepare TFRecords; takes the flags of `tfds build`",
         "--data_dir=tfds --manual_dir=data",
     ),
     "adopt": Command(

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fmnist_tfds import catalog, errors, input_pipeline
-from fmnist_tfds.input_pipeline import parsed, prepared, service
+from fmnist_tfds.input_pipeline import parsed, plan, prepared, preprocess, service
 
 from . import conftest
 
@@ -369,6 +369,23 @@ def test_service_is_sent_paths_and_not_the_images(many, monkeypatch, source):
     graph = tf.raw_ops.DatasetToGraphV2(input_dataset=variant).numpy()
     assert str(conftest.shard_path(many)).encode() in graph
     assert len(graph) < 200_000
+
+
+def test_service_shuffles_and_draws_anew_under_a_global_seed(many, global_seed):
+    # keras.utils.set_random_seed gave every epoch of a service the same order and augmentation.
+    how = preprocess.recipe("uint8", "unit", "flip_crop")
+    images, labels = tf.constant(conftest.make_images(64)[..., None]), tf.zeros(64, tf.int64)
+
+    def epoch():
+        global_seed(5)
+        source = parsed.Parsed(prepared.find_split(many, "train"), verify=False)
+        order = np.concatenate([conftest.numbers(x) for x, _ in source.shared_out(0, 1, seed=0)])
+        return order, plan._drawn_anyhow(how, images, labels)[0].numpy()
+
+    (first, drawn), (second, drawn_anew) = epoch(), epoch()
+    assert sorted(first) == sorted(second) == list(range(40_000))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(drawn, drawn_anew)
 
 
 def test_service_that_does_not_answer_is_named(tiny, closed_port):

@@ -22,8 +22,6 @@ from typing import Any
 from fmnist_tfds import settings
 from fmnist_tfds.download import causes, certificates, explain, second_look
 
-_LISTEN_S = 1.0
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
@@ -147,11 +145,13 @@ class Way:
         return Step(f"{wrapped.version()}, signed by {self.issuer or 'unknown'}")
 
     def listen(self) -> Step:
-        """Says nothing and hears what the server says after a handshake: an alert, or nothing."""
+        """Says nothing and hears what the server says after a handshake: an alert, or nothing.
+
+        Listens for as long as connecting may take: an alert is one round trip away, too.
+        """
         if not isinstance(self._socket, ssl.SSLSocket):
             return Step(is_skipped=True)
         try:
-            self._socket.settimeout(_LISTEN_S)
             self._socket.recv(1)
         except TimeoutError:
             return Step("nothing")

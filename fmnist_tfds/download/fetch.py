@@ -89,7 +89,7 @@ def fetch_all(
     finally:
         job.stopped.set()
     job.health.remember(wall())
-    return Result({f.name: job.results.get(f.name) or job.unfinished(f) for f in wanted}, job.error)
+    return Result({f.name: job.results.get(f.name) or job.overdue(f) for f in wanted}, job.error)
 
 
 class _Job:
@@ -132,11 +132,14 @@ class _Job:
         except errors.FmnistError as error:
             self.error = self.error or error
             self.stopped.set()
-            self.results[file.name] = self.unfinished(file)
+            self.results[file.name] = FileResult(None, attempts=tuple(self._attempts[file.name]))
 
-    def unfinished(self, file: catalog.SourceFile) -> FileResult:
-        """The result of a file that was given up."""
-        return FileResult(None, attempts=tuple(self._attempts[file.name]))
+    def overdue(self, file: catalog.SourceFile) -> FileResult:
+        """The result of a file whose thread had not come back when time was long up."""
+        late = explain.named("deadline")
+        urls = [settings.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
+        unheard = [Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls]
+        return FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 
     def _one(self, file: catalog.SourceFile) -> FileResult:
         if path := self.store.lookup(file):

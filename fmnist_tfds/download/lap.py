@@ -47,7 +47,7 @@ _OPTIONAL = ("evidence", "remedy")
 
 
 class Lap:
-    """A running attempt. `done` is set once `attempt` says how it went."""
+    """A running attempt; `attempt` says how it went, once it is over."""
 
     def __init__(
         self,
@@ -86,9 +86,11 @@ class Lap:
     def call_off(self, why: explain.Explanation | None) -> Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
         self.watch.cancel()
-        # A thread in a system call that cannot be interrupted (a name look-up) is left behind.
-        self._thread.join(0.5)
-        if self.attempt is not None and self.attempt.outcome == "ok":
+        # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left
+        # behind at once, for waiting for one after the other would add up.
+        if self.watch.is_connected:
+            self._thread.join(0.5)
+        if self.attempt is not None and self.attempt.outcome != "cancelled":
             return self.attempt
         if why is None:
             return self._result("cancelled")
@@ -96,17 +98,25 @@ class Lap:
 
     def _run(self) -> None:
         try:
-            self._try()
+            attempt = self._try()
         except transfer.Cancelled:
-            self.attempt = self._result("cancelled")
+            attempt = self._result("cancelled")
         except errors.FmnistError as error:
-            self.error = error
-            self.attempt = self._result("failed", explain.named("server-error", error.message))
+            attempt = self._stopped_by(error)
+        except OSError as error:
+            # What a source does is explained by transfer; this is the folder of the parts.
+            attempt = self._stopped_by(store.unwritable(self._store.directory, error))
         finally:
             self.watch.close()
-            self._finished.set()
+        # Last of all: who sees it may resume the part at the next mirror, or look at the folder.
+        self.attempt = attempt
+        self._finished.set()
 
-    def _try(self) -> None:
+    def _stopped_by(self, error: errors.FmnistError) -> Attempt:
+        self.error = error
+        return self._result("failed", explain.named("server-error", error.message))
+
+    def _try(self) -> Attempt:
         part = self._store.part_path(self._file)
         keep = False
         try:
@@ -118,9 +128,8 @@ class Lap:
                 self.watch.check()
                 record = self._record(delivery)
                 self.path = self._store.publish_known(part, self._file, identity, record)
-                self.attempt = self._result("ok", status=delivery.status)
-            else:
-                self.attempt = self._result("failed", delivery.problem, status=delivery.status)
+                return self._result("ok", status=delivery.status)
+            return self._result("failed", delivery.problem, status=delivery.status)
         except transfer.Cancelled:
             keep = _is_worth_keeping(part, None)
             raise

@@ -55,7 +55,8 @@ class _Watch(transfer.Watch):
     first_byte: float | None = None
 
     def arrived(self, count: int) -> None:
-        self.first_byte = self.first_byte or self.clock()
+        if self.first_byte is None:
+            self.first_byte = self.clock()
         super().arrived(count)
 
 
@@ -189,14 +190,14 @@ class Probe:
         order = self._order(self._small)
         delivery = transfer.run(order, self._watch)
         end = self._clock()
-        first = self._watch.first_byte or end
+        first = end if self._watch.first_byte is None else self._watch.first_byte
         self._learn(delivery)
         if delivery.problem:
             stage = self._stage_of(delivery.problem.cause, is_reading=delivery.status == 200)
             raise Failed(stage, self._after_redirect(self._looked_again(delivery.problem)))
         status = f"status {delivery.status}" if delivery.status else "read"
         self._stages["http"] = findings.Stage("http", "ok", (first - start) * 1000, status)
-        self._refuse_a_crawl(end - start)
+        self._refuse_a_crawl(end - first)
         if why := contents.whole(order, delivery):
             raise Failed("content", why)
         self._serves.append(order.file.name)
@@ -227,7 +228,10 @@ class Probe:
             self._notes.append(said)
 
     def _refuse_a_crawl(self, seconds: float) -> None:
-        """A download gives up below the minimum speed, however whole the body is at last."""
+        """A download gives up below the minimum speed, however whole the body is at last.
+
+        `seconds` are those of the body: a late answer, or a late wake-up of ours, is no crawl.
+        """
         least = self._options.network.min_speed_bytes_per_s
         if seconds > _CRAWL_S and self._watch.received < least * seconds:
             speed = self._watch.received / seconds

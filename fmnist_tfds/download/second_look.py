@@ -95,12 +95,11 @@ def tunnel(
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     lines += [f"{name}: {value}" for name, value in _credentials(proxy).items()]
     connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    answer = http.client.HTTPResponse(connection, method="CONNECT")
-    answer.begin()
-    names = dict.fromkeys(name.lower() for name in answer.headers)
-    headers = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
-    answer.close()
-    return answer.status, headers
+    with http.client.HTTPResponse(connection, method="CONNECT") as answer:
+        answer.begin()
+        names = dict.fromkeys(name.lower() for name in answer.headers)
+        headers = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
+        return answer.status, headers
 
 
 def _port(proxy: urllib.parse.SplitResult) -> int:

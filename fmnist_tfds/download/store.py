@@ -127,14 +127,15 @@ class Store:
             if not is_canonical:
                 is_canonical = self._rewrap(part, file)
             _sync(part)
+            stat = part.stat()
+            full = {**receipts.digests(file, canonical_gz=is_canonical), **record}
+            full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(part)
+            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            # Before the file: another process that sees it must not record where it found it.
+            receipts.write_json(self._state(file), {"stamp": stamp, "record": full})
             target = self.path(file)
             part.replace(target)
             _sync(self.directory)
-            stat = target.stat()
-            full = {**receipts.digests(file, canonical_gz=is_canonical), **record}
-            full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(target)
-            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-            receipts.write_json(self._state(file), {"stamp": stamp, "record": full})
             receipts.write_json(self.directory / receipts.NAME, self.receipt())
         except OSError as error:
             raise unwritable(self.directory, error) from error

@@ -34,7 +34,6 @@ from fmnist_tfds.download import (
 
 _CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 8192
-_LOOK_S = 2.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -146,9 +145,10 @@ def run(order: Order, watch: Watch) -> Delivery:
             error,
             url=order.url,
             route=delivery.route,
-            timeout_s=min(order.options.network.connect_timeout_s, _LOOK_S),
+            timeout_s=order.options.network.connect_timeout_s,
         )
-        if delivery.problem.cause == "reset" and order.mirror.scheme == "https":
+        is_unheard = delivery.status is None and order.mirror.scheme == "https"
+        if is_unheard and delivery.problem.cause == "reset":
             # A server that misses a client certificate may be cut off before it says so.
             said = connections.last_words(order.url, delivery.route, order.options.network)
             delivery.problem = said or delivery.problem

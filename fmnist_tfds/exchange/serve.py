@@ -63,16 +63,22 @@ class Server:
         host, port = self._http.server_address[:2]
         shown = f"[{host!s}]" if family == socket.AF_INET6 else host
         self.url = self._http.url = f"http://{shown!s}:{port}/"
-        self._is_serving = threading.Event()
+        self._lock = threading.Lock()
+        self._is_serving = self._is_closed = False
 
     def serve_forever(self) -> None:
-        """Answers until `close` is called from another thread."""
-        self._is_serving.set()
+        """Answers until `close` is called from another thread; not at all where it was already."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_serving = True
         self._http.serve_forever(poll_interval=0.1)
 
     def close(self) -> None:
         """Stops answering and frees the port."""
-        if self._is_serving.is_set():
+        with self._lock:
+            self._is_closed = True
+        if self._is_serving:
             self._http.shutdown()
         self._http.server_close()
 

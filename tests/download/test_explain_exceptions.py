@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from fmnist_tfds import settings
 from fmnist_tfds.download import explain
 
 DIRECT = settings.Route()
+LONGEST_S = 60.0
 
 
 class OneAnswer:
@@ -26,7 +28,8 @@ class OneAnswer:
         self.url = f"http://127.0.0.1:{self.port}/f"
         self._answer = answer
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -35,7 +38,7 @@ class OneAnswer:
             except OSError:
                 return
             self._open.append(connection)
-            connection.settimeout(5)
+            connection.settimeout(LONGEST_S)
             try:
                 connection.recv(65536)
                 self._answer(connection)
@@ -43,6 +46,10 @@ class OneAnswer:
                 continue
 
     def close(self) -> None:
+        # Wakes accept(), which close() does not: a connection that it still hands out is closed
+        # here, not by the garbage collector in the midst of another test.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
         for connection in self._open:
             connection.close()
@@ -61,15 +68,17 @@ def serve():
         server.close()
 
 
-def _failure(url, route=DIRECT):
+def _failure(url, route=DIRECT, connect_s=LONGEST_S, read_s=LONGEST_S):
     session = requests.Session()
     session.trust_env = False
     proxies = {"http": route.proxy, "https": route.proxy} if route.proxy else {}
     with session:
         try:
-            response = session.get(url, stream=True, timeout=(0.5, 0.3), proxies=proxies)
-            while response.raw.read(1024):
-                pass
+            with session.get(
+                url, stream=True, timeout=(connect_s, read_s), proxies=proxies
+            ) as response:
+                while response.raw.read(1024):
+                    pass
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             return explain.from_exception(error, url=url, route=route)
     raise AssertionError(f"{url} did not fail")
@@ -103,22 +112,23 @@ def test_full_backlog_is_connect_timeout():
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        found = _failure(f"http://127.0.0.1:{listener.getsockname()[1]}/f")
+        first.connect(listener.getsockname())
+        select.select([listener], [], [])  # it is in the queue, which holds no more
+        second.setblocking(False)
+        second.connect_ex(listener.getsockname())
+        found = _failure(f"http://127.0.0.1:{listener.getsockname()[1]}/f", connect_s=0.5)
     assert found.cause == "connect-timeout"
 
 
 def test_silence_is_stalled(serve):
-    assert _failure(serve(lambda connection: None).url).cause == "stalled"
+    assert _failure(serve(lambda connection: None).url, read_s=0.3).cause == "stalled"
 
 
 def test_silence_in_the_body_is_stalled(serve):
     def answer(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nabc")
 
-    assert _failure(serve(answer).url).cause == "stalled"
+    assert _failure(serve(answer).url, read_s=0.3).cause == "stalled"
 
 
 def test_short_body_is_truncated(serve):

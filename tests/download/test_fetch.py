@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import gc
 import json
 import multiprocessing
 import os
 import pathlib
 import signal
+import socket
+import threading
 import time
 
 import family
 import pytest
 
 from fmnist_tfds import errors, obtain, settings
-from fmnist_tfds.download import backoff, fetch, session, transfer
+from fmnist_tfds.download import backoff, fetch, lap, parts, race, session, transfer
 from fmnist_tfds.download import store as stores
 
 DATASET, BODIES = family.make()
 BIG = DATASET.files[0]
+# Limits that a slow machine does not reach: only what the mirrors do decides.
 NETWORK = settings.Network(
-    connect_timeout_s=1.0, read_timeout_s=2.0, backoff_s=0.02, hedge_after_s=1.0, deadline_s=20.0
+    connect_timeout_s=60.0,
+    read_timeout_s=60.0,
+    backoff_s=0.02,
+    hedge_after_s=60.0,
+    deadline_s=300.0,
 )
+LONGEST_S = 120
 
 
 def _options(tmp_path, *mirrors, **network):
-    import dataclasses
-
     return settings.Settings(
         mirrors=tuple(m if isinstance(m, settings.Mirror) else settings.Mirror(m) for m in mirrors),
         cache_dir=tmp_path / "cache",
@@ -89,6 +97,130 @@ def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
         watch.close()
         gc.collect()
     assert mirror.seen == []
+
+
+def _threads(start):
+    return [thread for thread in threading.enumerate() if thread.name.startswith(start)]
+
+
+class _HeldParts(parts.Parts):
+    """Parts that are given back only when `go` is set."""
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def release(self, part, *, keep):
+        self.asked.set()
+        self.go.wait(LONGEST_S)
+        super().release(part, keep=keep)
+
+
+def test_an_attempt_is_over_only_when_its_part_can_be_taken_over(tmp_path):
+    def half(handler, name, body):
+        family.send(handler, 200, body[:5000], Content_Length=str(len(body)))
+        handler.close_connection = True
+
+    with family.Mirror(BODIES, half) as mirror:
+        options = _options(tmp_path, mirror.url)
+        store = stores.Store(options.cache_dir, DATASET)
+        held = store.parts = _HeldParts(tmp_path / "cache" / ".state")
+        finished = threading.Event()
+        one = lap.Lap(
+            BIG,
+            options.mirrors[0],
+            options,
+            store,
+            session.Secrets(),
+            finished=finished,
+            failures=list,
+            clock=time.monotonic,
+        )
+        assert held.asked.wait(LONGEST_S)
+        assert one.attempt is None
+        held.go.set()
+        assert finished.wait(LONGEST_S)
+    assert one.attempt.cause == "truncated"
+    assert store.part_path(BIG).stat().st_size == 5000
+
+
+def test_a_part_that_somebody_removes_is_an_error_of_the_cache(tmp_path):
+    def tidied(handler, name, body):
+        family.send(handler, 200, body[:5000], Content_Length=str(len(body)))
+        while not any(part.stat().st_size for part in tmp_path.rglob("*.part")):
+            time.sleep(0.01)
+        for part in tmp_path.rglob("*.part"):
+            part.unlink()
+        handler.wfile.write(body[5000:])
+
+    with family.Mirror(BODIES, tidied) as mirror:
+        result = _fetch(tmp_path, mirror.url, files=[BIG])
+    assert isinstance(result.error, errors.StoreError)
+    assert result.files[BIG.name].path is None
+
+
+def test_where_a_file_is_from_is_on_record_as_soon_as_it_is_here(tmp_path, monkeypatch):
+    options = _options(tmp_path, "http://mirror.example/")
+    seen = []
+    sync = stores._sync
+
+    def looking(path):
+        sync(path)
+        other = stores.Store(options.cache_dir, DATASET)
+        if other.lookup(BIG):
+            seen.append(other.record(BIG)["source"])
+
+    monkeypatch.setattr(stores, "_sync", looking)
+    store = stores.Store(options.cache_dir, DATASET)
+    part = store.part_path(BIG)
+    part.write_bytes(BODIES[BIG.name])
+    store.publish(part, BIG, {"source": "a mirror"})
+    assert seen == ["a mirror"]
+
+
+def test_a_file_system_that_hangs_ends_at_the_deadline_and_says_so(tmp_path):
+    options = _options(tmp_path, "http://mirror.example/")
+    store = stores.Store(options.cache_dir, DATASET)
+    store.prepare()
+    # Opening a pipe waits until somebody writes into it.
+    os.mkfifo(store.path(BIG))
+    moments = iter([0.0])
+    result = fetch.fetch_all(options, [BIG], store, clock=lambda: next(moments, 1e6))
+    (attempt,) = result.files[BIG.name].attempts
+    assert (attempt.url, attempt.cause) == (f"http://mirror.example/{BIG.name}", "deadline")
+    # A writer ends the wait. There is one to be had only when the reader waits.
+    for thread in _threads("obtain-"):
+        while thread.is_alive():
+            with contextlib.suppress(OSError):
+                os.close(os.open(store.path(BIG), os.O_WRONLY | os.O_NONBLOCK))
+            thread.join(0.05)
+
+
+def test_a_dead_network_is_known_within_ten_seconds(tmp_path, monkeypatch):
+    over = threading.Event()
+    now = [0.0]
+
+    def silent_resolver(*args, **kwargs):
+        over.wait(LONGEST_S)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    def clock():
+        """Time goes by as the job looks at the clock: no machine is too slow for it."""
+        if threading.current_thread().name.startswith("obtain-"):
+            now[0] += 0.01
+        return now[0]
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent_resolver)
+    monkeypatch.setattr(race, "_POLL_S", 0.001)
+    mirrors = [settings.Mirror(f"http://{name}.example/") for name in "abcdefgh"]
+    options = settings.Settings(tuple(mirrors), cache_dir=tmp_path / "cache")
+    store = stores.Store(options.cache_dir, DATASET)
+    result = fetch.fetch_all(options, [BIG], store, clock=clock)
+    over.set()
+    assert _causes(result) == ["connect-timeout"] * 8
+    assert now[0] <= 10.0
+    for thread in _threads("fetch-"):
+        thread.join(LONGEST_S)
 
 
 def test_an_attempt_that_made_progress_does_not_count(tmp_path):
@@ -167,8 +299,6 @@ def test_retry_after_is_waited_for_and_capped_by_the_deadline(tmp_path):
         slept.clear()
         options = _options(tmp_path / str(deadline_s), "http://x", deadline_s=deadline_s)
         with family.Mirror(BODIES, limited) as mirror:
-            import dataclasses
-
             options = dataclasses.replace(options, mirrors=(settings.Mirror(mirror.url),))
             store = stores.Store(options.cache_dir, DATASET)
             result = fetch.fetch_all(
@@ -268,7 +398,7 @@ def test_sixteen_processes_on_an_empty_cache_all_succeed_and_ask_about_once(tmp_
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(60)
+            worker.join(LONGEST_S)
         assert [worker.exitcode for worker in workers] == [0] * 16
         assert len(mirror.seen) <= 8
 
@@ -294,7 +424,8 @@ def test_kill_at_any_moment_leaves_nothing_wrong(tmp_path):
             worker.join(0.004 * number)
             if worker.is_alive():
                 os.kill(worker.pid, signal.SIGKILL)
-            worker.join(10)
+            # Waited for, or its part would look like one that is still being written.
+            worker.join(LONGEST_S)
             for path in cache.rglob("*.gz"):
                 assert path.read_bytes() == BODIES[path.name]
         options = settings.Settings((settings.Mirror(mirror.url),), cache, NETWORK)

@@ -42,6 +42,7 @@ def main() -> None:
                 "seconds": outcome.seconds,
                 "hung": outcome.hung,
                 "causes": outcome.causes,
+                "tries": outcome.tries,
             }
         ),
         flush=True,

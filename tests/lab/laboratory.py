@@ -80,7 +80,8 @@ def loopback_only() -> Iterator[None]:
         return look_up(host, *rest, **options)
 
     def guarded_connect(self: socket.socket, address: Any) -> None:
-        if isinstance(address, tuple) and not str(address[0]).startswith("127."):
+        # localhost may be ::1 first.
+        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1")):
             raise AssertionError(f"the laboratory tried to reach {address}")
         connect(self, address)
 
@@ -142,6 +143,12 @@ class Lab:
     def good(self) -> settings.Mirror:
         """A mirror without any fault, on another port."""
         return settings.Mirror(url=self.second.base(f"ok~{next(self._trials)}"))
+
+    @property
+    def closed_port(self) -> int:
+        """A loopback port that refuses connections."""
+        port: int = self._once("closed", lambda: self._stack.enter_context(parts.held_port()))
+        return port
 
     def asked(self, mirror: settings.Mirror) -> list[scripted.Request]:
         """The requests that one mirror of `fault` or `good` has had."""
@@ -258,7 +265,8 @@ class Lab:
 
     @property
     def haproxy(self) -> parts.Part:
-        make = functools.partial(parts.haproxy, origin_port=self.server.port)
+        ports = {"origin_port": self.server.port, "closed_port": self.closed_port}
+        make = functools.partial(parts.haproxy, **ports)
         return self._part("haproxy", make)
 
     @property

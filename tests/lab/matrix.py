@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import pathlib
+import traceback
 
 import laboratory
 import parts
@@ -35,8 +36,8 @@ def run(
 ) -> list[Result]:
     """Every situation once, `jobs` of them at the same time; what went wrong once more, alone.
 
-    Real servers on a loaded machine miss the laboratory's time-outs of a second; what is wrong
-    with ours is wrong alone as well. `repeated` says which.
+    Real servers on a loaded machine miss a limit now and then; what is wrong with ours is wrong
+    alone as well. `repeated` says which.
     """
     todo = items(only)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -57,6 +58,10 @@ def _one(
             return Result(item.name, skipped=reason)
     place = folder / f"{item.group} {item.name}".replace("/", " ")
     place.mkdir(mode=0o755)
-    if isinstance(item, situations.Situation):
-        return Result(item.name, tuple(trial.run(item, lab, place)))
-    return Result(item.name, (item.run(lab, place),))
+    try:
+        if isinstance(item, situations.Situation):
+            return Result(item.name, tuple(trial.run(item, lab, place)))
+        return Result(item.name, (item.run(lab, place),))
+    except Exception:  # noqa: BLE001 (wrong, but no reason to lose all other rows)
+        wrong = (traceback.format_exc(),)
+        return Result(item.name, (trial.Row(item.group, item.name, "", "an error", 0.0, wrong),))

@@ -1,7 +1,7 @@
 """Real programs as hostile or helpful parts: nginx, squid, tinyproxy, haproxy, openssl, netns.
 
-Each listens on a free loopback port, keeps everything in its own folder, and is ended by its own
-process id. `missing(program)` says why a part cannot be had; tests skip with that reason.
+Each listens on a loopback port of its own, keeps everything in its own folder, and is ended by its
+own process id. `missing(program)` says why a part cannot be had; tests skip with that reason.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import socket
@@ -43,11 +44,17 @@ def missing(name: str) -> str:
     return ""
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A loopback port that no other program is given, and that refuses connections.
+
+    Linux lets a server listen there that sets SO_REUSEADDR, as all of these do: so a port cannot
+    be taken between choosing it and listening, and who answers there is the server.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 class Part:
@@ -68,7 +75,7 @@ class Part:
             )
         self._wait()
 
-    def _wait(self, longest_s: float = 20.0) -> None:
+    def _wait(self, longest_s: float = 120.0) -> None:
         end = time.monotonic() + longest_s
         while time.monotonic() < end:
             if self._child.poll() is not None:
@@ -88,7 +95,7 @@ class Part:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, how)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(0.5 if how == signal.SIGTERM else 10)
+                self._child.wait(0.5 if how == signal.SIGTERM else 120)
                 return
 
     def __enter__(self) -> Part:
@@ -100,11 +107,11 @@ class Part:
 
 def nginx(folder: pathlib.Path, data: pathlib.Path, tls: Certificate | None = None) -> Part:
     """A mirror: /data/ (ranges), /limited/ (1 request per second, 429), /forbidden/ (403)."""
-    port = free_port()
     keys = f"ssl_certificate {tls.chain}; ssl_certificate_key {tls.key};" if tls else ""
     config = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(f"""
+    with held_port() as port:
+        config.write_text(f"""
 {user} daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
@@ -122,8 +129,8 @@ http {{
   }}
 }}
 """)
-    command = [program("nginx") or "nginx", "-p", str(folder), "-c", str(config)]
-    part = Part(command, port, folder)
+        command = [program("nginx") or "nginx", "-p", str(folder), "-c", str(config)]
+        part = Part(command, port, folder)
     part.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
     return part
 
@@ -136,13 +143,13 @@ def squid(
     hosts: str = "127.0.0.1 localhost\n",
 ) -> Part:
     """A forward proxy; `rules` are squid.conf lines, `listen` options of its port."""
-    port = free_port()
     for path in (folder, *folder.parents):
         if path != pathlib.Path("/tmp") and path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o111)
     (folder / "hosts").write_text(hosts)
     config = folder / "squid.conf"
-    config.write_text(f"""
+    with held_port() as port:
+        config.write_text(f"""
 http_port 127.0.0.1:{port} {listen}
 pid_filename {folder}/squid.pid
 cache_log {folder}/cache.log
@@ -152,16 +159,31 @@ cache_mem 8 MB
 hosts_file {folder}/hosts
 dns_nameservers 127.0.0.1
 dns_timeout 1 seconds
-connect_timeout 3 seconds
+connect_timeout 60 seconds
 shutdown_lifetime 0 seconds
 visible_hostname lab-proxy
 pinger_enable off
 logfile_rotate 0
 {rules}
 """)
-    if os.geteuid() == 0:
-        shutil.chown(folder, "proxy", "proxy")
-    return Part([program("squid") or "squid", "-N", "-f", str(config)], port, folder)
+        if os.geteuid() == 0:
+            shutil.chown(folder, "proxy", "proxy")
+        return _Squid(port, folder, config)
+
+
+class _Squid(Part):
+    """Squid under a service name of its own: its shared memory is nobody else's, nor left over."""
+
+    def __init__(self, port: int, folder: pathlib.Path, config: pathlib.Path) -> None:
+        self._name = f"lab{port}"
+        command = [program("squid") or "squid", "-N", "-n", self._name, "-f", str(config)]
+        super().__init__(command, port, folder)
+
+    def close(self) -> None:
+        super().close()
+        # Ended by force it leaves these behind.
+        for left in pathlib.Path("/dev/shm").glob(f"{self._name}-*.shm"):
+            left.unlink(missing_ok=True)
 
 
 def squid_password_rules(folder: pathlib.Path) -> str:
@@ -207,34 +229,34 @@ def squid_bump(
 
 def tinyproxy(folder: pathlib.Path, *, filtered: str = "", password: str = "") -> Part:
     """A forward proxy; `filtered` is a host pattern that it refuses."""
-    port = free_port()
     config = folder / "tinyproxy.conf"
-    lines = [f"Port {port}", "Listen 127.0.0.1", "Timeout 20", f'LogFile "{folder}/log.txt"']
+    lines = ["Listen 127.0.0.1", "Timeout 120", f'LogFile "{folder}/log.txt"']
     lines += ["LogLevel Error", "MaxClients 50"]
     if filtered:
         (folder / "filter").write_text(filtered + "\n")
         lines += [f'Filter "{folder}/filter"', "FilterDefaultDeny No"]
     if password:
         lines += [f"BasicAuth ann {password}"]
-    config.write_text("\n".join(lines) + "\n")
-    return Part([program("tinyproxy") or "tinyproxy", "-d", "-c", str(config)], port, folder)
+    with held_port() as port:
+        config.write_text("\n".join([f"Port {port}", *lines]) + "\n")
+        return Part([program("tinyproxy") or "tinyproxy", "-d", "-c", str(config)], port, folder)
 
 
-def haproxy(folder: pathlib.Path, *, origin_port: int) -> Part:
+def haproxy(folder: pathlib.Path, *, origin_port: int, closed_port: int) -> Part:
     """A load balancer on one port: /drop/ is cut without an answer, /tarpit/ waits, /down/ has no
     server, /denied/ is refused, everything else goes to the origin."""
-    port = free_port()
     config = folder / "haproxy.cfg"
-    config.write_text(f"""
+    with held_port() as port:
+        config.write_text(f"""
 global
   maxconn 200
 defaults
   mode http
   retries 0
-  timeout connect 1s
-  timeout client 20s
-  timeout server 20s
-  timeout tarpit 15s
+  timeout connect 60s
+  timeout client 120s
+  timeout server 120s
+  timeout tarpit 120s
 frontend lab
   bind 127.0.0.1:{port}
   http-request silent-drop if {{ path_beg /drop/ }}
@@ -246,9 +268,9 @@ frontend lab
 backend origin
   server origin 127.0.0.1:{origin_port}
 backend down
-  server gone 127.0.0.1:{free_port()}
+  server gone 127.0.0.1:{closed_port}
 """)
-    return Part([program("haproxy") or "haproxy", "-db", "-f", str(config)], port, folder)
+        return Part([program("haproxy") or "haproxy", "-db", "-f", str(config)], port, folder)
 
 
 # --- certificates -------------------------------------------------------------------------------
@@ -262,11 +284,23 @@ class Authority:
         self.folder.mkdir(parents=True)
         self.key = self.folder / "ca.key"
         self.certificate = self.folder / "ca.pem"
-        _openssl(
-            "req -x509 -newkey rsa:2048 -nodes -days 30 -sha256",
-            *("-keyout", self.key, "-out", self.certificate, "-subj", f"/O=Lab/CN={name}"),
-            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        (self.folder / "index.txt").touch()
+        self._config = self.folder / "ca.cnf"
+        self._config.write_text(
+            f"[ca]\ndefault_ca=x\n[x]\ndatabase={self.folder}/index.txt\nunique_subject=no\n"
+            f"rand_serial=yes\nnew_certs_dir={self.folder}\ndefault_md=sha256\npolicy=p\n"
+            "[p]\norganizationName=optional\ncommonName=supplied\n"
         )
+        request = self.folder / "ca.csr"
+        _openssl(
+            "req -newkey rsa:2048 -nodes",
+            *("-keyout", self.key, "-out", request, "-subj", f"/O=Lab/CN={name}"),
+        )
+        extensions = (
+            "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
+            "subjectKeyIdentifier=hash\n"
+        )
+        self._sign(request, self.certificate, extensions, "-selfsign")
 
     def issue(
         self, name: str, *, expired: bool = False, alternative: str = "", client: bool = False
@@ -276,9 +310,8 @@ class Authority:
         key, request, certificate = (
             stem.with_name(stem.name + s) for s in (".key", ".csr", ".pem")
         )
-        extensions = stem.with_name(stem.name + ".ext")
         names = alternative or f"DNS:{name},DNS:localhost,IP:127.0.0.1"
-        extensions.write_text(
+        extensions = (
             f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n"
             f"extendedKeyUsage={'clientAuth' if client else 'serverAuth'}\n"
         )
@@ -286,21 +319,27 @@ class Authority:
             "req -newkey rsa:2048 -nodes",
             *("-keyout", key, "-out", request, "-subj", f"/CN={name}"),
         )
-        (self.folder / "index.txt").touch()
-        dates = ("20200101000000Z", "20200201000000Z") if expired else ("", "")
-        config = self.folder / "ca.cnf"
-        config.write_text(
-            f"[ca]\ndefault_ca=x\n[x]\ndatabase={self.folder}/index.txt\nunique_subject=no\n"
-            f"rand_serial=yes\nnew_certs_dir={self.folder}\ndefault_md=sha256\npolicy=p\n"
-            "default_days=30\n[p]\ncommonName=supplied\n"
-        )
-        when = ["-startdate", dates[0], "-enddate", dates[1]] if expired else []
+        signer = ("-cert", self.certificate)
+        self._sign(request, certificate, extensions, *signer, expired=expired)
+        return Certificate(certificate, key)
+
+    def _sign(
+        self,
+        request: pathlib.Path,
+        certificate: pathlib.Path,
+        extensions: str,
+        *options: object,
+        expired: bool = False,
+    ) -> None:
+        """Validity begins years ago, not now: a clock that is set back a little harms nothing."""
+        extfile = certificate.with_name(certificate.name + ".ext")
+        extfile.write_text(extensions)
         _openssl(
             "ca -batch -notext",
-            *("-config", config, "-cert", self.certificate, "-keyfile", self.key),
-            *("-in", request, "-out", certificate, "-extfile", extensions, *when),
+            *("-config", self._config, "-keyfile", self.key, "-in", request, "-out", certificate),
+            *("-extfile", extfile, "-startdate", "20200101000000Z"),
+            *("-enddate", "20200201000000Z" if expired else "20491231235959Z", *options),
         )
-        return Certificate(certificate, key)
 
 
 class Certificate:
@@ -327,14 +366,18 @@ class Namespace:
     HOLE = "127.0.0.9"
 
     def __init__(self) -> None:
-        self.name = f"lab{os.getpid()}x{free_port()}"
+        self.name = f"lab{os.getpid()}x{secrets.token_hex(4)}"
         self._ip("netns", "add", self.name)
-        self.run(program("ip") or "ip", "link", "set", "lo", "up")
-        nft = program("nft") or "nft"
-        self.run(nft, "add", "table", "inet", "lab")
-        chain = "{ type filter hook output priority 0 ; }"
-        self.run(nft, "add", "chain", "inet", "lab", "out", chain)
-        self.run(nft, "add", "rule", "inet", "lab", "out", "ip", "daddr", self.HOLE, "drop")
+        try:
+            self.run(program("ip") or "ip", "link", "set", "lo", "up")
+            nft = program("nft") or "nft"
+            self.run(nft, "add", "table", "inet", "lab")
+            chain = "{ type filter hook input priority 0 ; }"
+            self.run(nft, "add", "chain", "inet", "lab", "in", chain)
+            self.run(nft, "add", "rule", "inet", "lab", "in", "ip", "daddr", self.HOLE, "drop")
+        except BaseException:
+            self.close()
+            raise
 
     def command(self, *words: str) -> list[str]:
         """The command line that runs `words` inside."""

@@ -7,6 +7,7 @@ A connection serves one request; what was asked is kept in `log`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import ssl
@@ -86,9 +87,8 @@ class Reply:
                 return
             self.raw(piece)
 
-    def silence(self, longest_s: float = 60.0) -> None:
+    def silence(self) -> None:
         """Says nothing until the client goes."""
-        self.connection.settimeout(longest_s)
         while self.connection.recv(4096):
             pass
 
@@ -114,6 +114,7 @@ class Server:
         self._tls = tls
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._serving: list[threading.Thread] = []
         self._listener = socket.create_server((address, 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -134,31 +135,46 @@ class Server:
         return [r for r in self.log if r.situation == situation and name in ("", r.name)]
 
     def close(self) -> None:
+        """Ends every exchange and waits for its thread: each closes its own connection."""
         self.closing.set()
-        # A blocked accept() is not woken by close() on Linux, but is by shutdown().
+        # A blocked accept() or recv() is not woken by close() on Linux, but is by shutdown().
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(60)
         self._listener.close()
         with self._lock:
             for connection in self._open:
-                connection.close()
-        self._thread.join(5)
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket's own, which changes what its thread is reading with.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for thread in self._serving:
+            thread.join(60)
 
     def _accept(self) -> None:
         while not self.closing.is_set():
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                # This server is closing; or the client went, or files are short, for a moment.
+                self.closing.wait(0.05)
+                continue
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._serving.append(thread)
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         # A client that hangs up, and a close() of ours, end the exchange: nothing to report.
         try:
-            connection.settimeout(30)
+            connection.settimeout(300)
             if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+                connection = self._tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
             with self._lock:
                 self._open.add(connection)
+            if self.closing.is_set():
+                return
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
             request = self._read(connection)
             if request is not None:
                 body = self.files.get(request.name, b"")

@@ -66,8 +66,12 @@ def _with(
     ALL.append(Situation(name, group, mirrors, alone, **options))
 
 
-def _closed() -> settings.Mirror:
-    return settings.Mirror(url=f"http://127.0.0.1:{laboratory.parts.free_port()}/")
+# Where silence is the situation: nothing else is waited for, so a slow machine changes nothing.
+SHORT = {"read_timeout_s": 1.0}
+
+
+def _closed(lab: Lab) -> settings.Mirror:
+    return settings.Mirror(url=f"http://127.0.0.1:{lab.closed_port}/")
 
 
 # --- odd, but the bytes are there ---------------------------------------------------------------
@@ -90,13 +94,11 @@ for _name, _script in (
     ("redirect to the file", "redirect-ok"),
     ("four redirects in a row", "redirect-chain"),
 ):
-    _network = {"read_timeout_s": 3.0} if _script == "slow-start" else {}
     _scripted(
         "odd but good",
         _name,
         _script,
         "ok",
-        network=_network,
         main=_script in ("ok", "encoding-header-on-gz", "limited-then-ok"),
     )
 
@@ -142,7 +144,12 @@ for _name, _script, _alone in (
     ("accepts and hangs up", "hangs-up", "reset"),
 ):
     _scripted(
-        "slow or endless", _name, _script, _alone, main=_script in ("never-answers", "trickle")
+        "slow or endless",
+        _name,
+        _script,
+        _alone,
+        network=SHORT if "stalled" in _alone else {},
+        main=_script in ("never-answers", "trickle"),
     )
 
 # --- refused ------------------------------------------------------------------------------------
@@ -378,7 +385,7 @@ for _name, _proxy, _alone, _needs in (
     ("SOCKS5", lambda lab: f"socks5h://127.0.0.1:{lab.socks.port}", "ok", ("PySocks",)),
     (
         "proxy is down",
-        lambda lab: f"http://127.0.0.1:{laboratory.parts.free_port()}",
+        lambda lab: _closed(lab).url,
         "connect-refused",
         (),
     ),
@@ -393,7 +400,7 @@ for _name, _proxy, _alone, _needs in (
 _with(
     "proxy",
     "squid cannot reach the mirror",
-    _through(lambda lab: lab.squid.url, lambda lab: _closed().url),
+    _through(lambda lab: lab.squid.url, lambda lab: _closed(lab).url),
     "connect-refused",
     needs=_SQUID,
 )
@@ -411,7 +418,7 @@ _with(
     lambda lab: [lab.fault("ok")],
     "ok",
     environment=lambda lab: settings.Environment(
-        proxies={"http": _closed().url}, no_proxy="127.0.0.0/8"
+        proxies={"http": _closed(lab).url}, no_proxy="127.0.0.0/8"
     ),
 )
 _with(
@@ -419,7 +426,7 @@ _with(
     'dead HTTP_PROXY, but the mirror says proxy = ""',
     lambda lab: [lab.fault("ok", proxy="")],
     "ok",
-    environment=lambda lab: settings.Environment(proxies={"http": _closed().url}),
+    environment=lambda lab: settings.Environment(proxies={"http": _closed(lab).url}),
 )
 
 
@@ -458,10 +465,15 @@ _with("real servers", "nginx says 403", _at("nginx", "forbidden/"), "forbidden",
 _with(
     "real servers", "haproxy before a good server", _at("haproxy", "ok/"), "ok", needs=("haproxy",)
 )
-_with(
-    "real servers", "haproxy drops silently", _at("haproxy", "drop/"), "stalled", needs=("haproxy",)
-)
-_with("real servers", "haproxy tarpit", _at("haproxy", "tarpit/"), "stalled", needs=("haproxy",))
+for _name, _path in (("haproxy drops silently", "drop/"), ("haproxy tarpit", "tarpit/")):
+    _with(
+        "real servers",
+        _name,
+        _at("haproxy", _path),
+        "stalled",
+        needs=("haproxy",),
+        network=SHORT,
+    )
 _with("real servers", "haproxy rejects", _at("haproxy", "reject/"), "reset", needs=("haproxy",))
 _with("real servers", "haproxy denies", _at("haproxy", "denied/"), "forbidden", needs=("haproxy",))
 _with(
@@ -471,7 +483,7 @@ _with(
     "server-error",
     needs=("haproxy",),
 )
-_with("network", "nothing listens", lambda lab: [_closed()], "connect-refused", main=True)
+_with("network", "nothing listens", lambda lab: [_closed(lab)], "connect-refused", main=True)
 _with(
     "network",
     "host name without an address",
@@ -497,6 +509,7 @@ _with(
 _with(
     "network",
     "three dead mirrors",
-    lambda lab: [_closed(), lab.fault("never-answers"), lab.fault("portal-200")],
+    lambda lab: [_closed(lab), lab.fault("never-answers"), lab.fault("portal-200")],
     ("connect-refused", "captive-portal", "stalled"),
+    network=SHORT,
 )

@@ -12,7 +12,7 @@ import threading
 class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         client: socket.socket = self.request
-        client.settimeout(20)
+        client.settimeout(120)
         with contextlib.suppress(OSError):
             _, count = self._take(2)
             self._take(count)
@@ -23,7 +23,7 @@ class _Handler(socketserver.BaseRequestHandler):
             allowed = command == 1 and host in ("127.0.0.1", "localhost")
             client.sendall(bytes((5, 0 if allowed else 2, 0, 1)) + bytes(6))
             if allowed:
-                with socket.create_connection(("127.0.0.1", port), timeout=20) as origin:
+                with socket.create_connection(("127.0.0.1", port), timeout=120) as origin:
                     self._forward(client, origin)
 
     def _take(self, count: int) -> bytes:
@@ -46,7 +46,7 @@ class _Handler(socketserver.BaseRequestHandler):
         with selectors.DefaultSelector() as selector:
             for end in pairs:
                 selector.register(end, selectors.EVENT_READ)
-            while ready := selector.select(20):
+            while ready := selector.select(120):
                 for key, _ in ready:
                     end = key.fileobj
                     assert isinstance(end, socket.socket)

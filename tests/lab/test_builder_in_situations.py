@@ -48,29 +48,24 @@ def builder_lab():
     patch.undo()
 
 
-@pytest.fixture
-def network_file(tmp_path):
-    """The laboratory's short limits, as a site would set them."""
-    values = dataclasses.asdict(trial.NETWORK)
+def _builder(data_dir, mirrors, **network):
+    """The builder under the laboratory's limits, as a site would set them."""
+    values = {**dataclasses.asdict(trial.NETWORK), **network}
     lines = [f"{k} = {v}" for k, v in values.items() if isinstance(v, (int, float))]
-    path = tmp_path / "site.toml"
+    path = data_dir.with_suffix(".toml")
     path.write_text("[network]\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def _builder(data_dir, mirrors, network_file):
     return tfds.builder(
-        "fmnist_resilient", data_dir=data_dir, mirrors=mirrors, config_file=str(network_file)
+        "fmnist_resilient", data_dir=data_dir, mirrors=mirrors, config_file=str(path)
     )
 
 
 @pytest.mark.parametrize("situation", MAIN, ids=lambda s: s.name)
-def test_builder_ends_as_fetch_does(situation, builder_lab, network_file, tmp_path):
+def test_builder_ends_as_fetch_does(situation, builder_lab, tmp_path):
     for part in situation.needs:
         if reason := parts.missing(part):
             pytest.skip(reason)
     mirrors = situation.mirrors(builder_lab)
-    alone = _builder(tmp_path / "alone", mirrors, network_file)
+    alone = _builder(tmp_path / "alone", mirrors, **situation.network)
     if situation.causes == ("ok",):
         alone.download_and_prepare()
         assert alone.info.splits["train"].num_examples == 300
@@ -80,6 +75,7 @@ def test_builder_ends_as_fetch_does(situation, builder_lab, network_file, tmp_pa
     assert any(cause in str(caught.value) for cause in situation.causes)
     assert not list((tmp_path / "alone").rglob("*.tfrecord*"))
     assert not list((tmp_path / "alone").rglob("incomplete*"))
-    rescued = _builder(tmp_path / "rescued", [*mirrors, builder_lab.good()], network_file)
+    network = {**situation.network, "attempts": 6}
+    rescued = _builder(tmp_path / "rescued", [*mirrors, builder_lab.good()], **network)
     rescued.download_and_prepare()
     assert rescued.info.splits["train"].num_examples == 300

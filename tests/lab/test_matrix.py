@@ -9,16 +9,7 @@ import laboratory
 import matrix
 import pytest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.network_parts,
-    # CPython 3.11: ssl.SSLSocket._create does not close the socket that it has just taken over
-    # where the server resets it between connect and handshake; nobody else holds it. Such a one
-    # has no peer (raddr) any more.
-    pytest.mark.filterwarnings(
-        r"ignore:unclosed <\S*SSLSocket fd=.* laddr=\('[0-9.]+', \d+\)>:ResourceWarning"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.network_parts]
 
 NAMES = [item.name for item in matrix.items()]
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
 
 import pytest
 import requests
+import scripted
 
 from fmnist_tfds import obtain, settings
-from fmnist_tfds.download import explain, second_look
+from fmnist_tfds.download import explain, second_look, session, transfer
 
 NAME = "t10k-labels-idx1-ubyte.gz"
+LONGEST_S = 60.0
 
 
 def _through(proxy, url, verify=True):
@@ -19,15 +24,16 @@ def _through(proxy, url, verify=True):
     session = requests.Session()
     session.trust_env = False
     with session:
+        proxies = {"http": proxy, "https": proxy}
         try:
-            response = session.get(
-                url, proxies={"http": proxy, "https": proxy}, timeout=5, stream=True, verify=verify
-            )
-            if response.status_code == 200:
-                return 200, None
-            body = response.raw.read(4096)
+            with session.get(
+                url, proxies=proxies, timeout=LONGEST_S, stream=True, verify=verify
+            ) as response:
+                if response.status_code == 200:
+                    return 200, None
+                body = response.raw.read(4096)
         except requests.RequestException as error:
-            return 0, second_look.from_exception(error, url=url, route=route, timeout_s=5.0)
+            return 0, second_look.from_exception(error, url=url, route=route, timeout_s=LONGEST_S)
     found = explain.from_response(
         response.status_code, response.headers, body, url=url, route=route
     )
@@ -114,8 +120,10 @@ def test_bad_certificate_is_told_by_kind(kind, words, lab, needs):
     with requests.Session() as session:
         session.trust_env = False
         with pytest.raises(requests.exceptions.SSLError) as info:
-            session.get(url, timeout=5, verify=str(lab.authority.certificate))
-    found = second_look.from_exception(info.value, url=url, route=settings.Route(), timeout_s=5.0)
+            session.get(url, timeout=LONGEST_S, verify=str(lab.authority.certificate))
+    found = second_look.from_exception(
+        info.value, url=url, route=settings.Route(), timeout_s=LONGEST_S
+    )
     assert found.cause == "tls-untrusted"
     assert words in found.evidence
 
@@ -126,11 +134,56 @@ def test_server_that_wants_a_client_certificate_is_named(lab, needs, tmp_path):
         url=lab.tls_server("wants-a-client-certificate").base("ok"),
         ca_bundle=lab.authority.certificate,
     )
-    network = settings.Network(connect_timeout_s=2, read_timeout_s=2, attempts=1, deadline_s=20)
+    network = settings.Network(LONGEST_S, LONGEST_S, attempts=1, deadline_s=240.0)
     found = obtain.obtain(settings.Settings(mirrors=(mirror,), cache_dir=tmp_path, network=network))
     causes = {attempt.cause for file in found.files.values() for attempt in file.attempts}
     assert causes == {"auth-required"}
     assert "client_cert" in str(found.error)
+
+
+def test_server_that_says_late_that_it_wants_a_client_certificate_is_heard(lab, needs, tmp_path):
+    needs("openssl")
+    certificate = lab.authority.issue("late.lab.test")
+    contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2)]
+    for context in contexts:
+        context.load_cert_chain(certificate.chain, certificate.key)
+    contexts[1].verify_mode = ssl.CERT_REQUIRED
+    contexts[1].load_verify_locations(lab.authority.certificate)
+
+    def answer():
+        # The request is cut off; who asks again and listens is told, more than a second later.
+        with contexts[0].wrap_socket(listener.accept()[0], server_side=True) as first:
+            first.recv(65536)
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, scripted.RST_NOW)
+        came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = contexts[1].wrap_bio(came, goes, server_side=True)
+        with listener.accept()[0] as second:
+            while True:
+                came.write(second.recv(65536))
+                try:
+                    tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    second.sendall(goes.read())
+                    time.sleep(1.2)
+                except ssl.SSLError:
+                    break
+            second.sendall(goes.read())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        mirror = settings.Mirror(url=url, ca_bundle=lab.authority.certificate)
+        network = settings.Network(LONGEST_S, LONGEST_S)
+        options = settings.Settings(mirrors=(mirror,), cache_dir=tmp_path, network=network)
+        file = lab.dataset.files[0]
+        part = tmp_path / "part"
+        order = transfer.Order(file, mirror, options, part, lab.dataset, session.Secrets())
+        watch = transfer.Watch()
+        delivery = transfer.run(order, watch)
+        watch.close()
+        thread.join(LONGEST_S)
+    assert delivery.problem.cause == "auth-required"
 
 
 def test_socks_proxy_passes_the_file(lab, needs):

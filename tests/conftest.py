@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from fmnist_tfds import catalog
@@ -20,6 +21,16 @@ _DATA = pathlib.Path(
     os.environ.get("FMNIST_TFDS_TEST_DATA") or _REPO.parent / "shared" / "fashion-mnist"
 )
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+# The same examples in every run, however slow the machine: a change fails by itself, not by chance.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
 
 
 def _is_loopback(host: str) -> bool:
@@ -136,8 +147,8 @@ def loopback() -> Iterator[Callable[[pathlib.Path], LoopbackMirror]]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A loopback port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A loopback port that refuses connections: held, so that nobody else is given it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])

@@ -69,7 +69,7 @@ def test_adopt_finds_the_real_data_within_one_gigabyte(name, real, tmp_path):
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1800,
     )
     assert int(done.stdout) < 1 << 20  # kB
     files = {name: tmp_path / "out" / name for name in made.NAMES}
@@ -199,7 +199,7 @@ def test_what_was_adopted_without_a_gzip_program_builds(real, tmp_path):
         [sys.executable, "-c", code, str(path), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert list((tmp_path / "tfds" / "fmnist_resilient").glob("*/*train.tfrecord*"))

@@ -33,7 +33,7 @@ def run(path, *arguments, cwd):
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -21,9 +21,10 @@ from fmnist_tfds.exchange import adopt, arrays, bundle, leaves, png_images
 
 BOUNDED = hypothesis.settings(
     max_examples=60,
-    deadline=None,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
 )
 SIGNATURES = [s for s, _ in leaves._SIGNATURES] + [b"label,", b"@relation x\n@data\n", b""]
 

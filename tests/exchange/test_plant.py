@@ -148,7 +148,7 @@ def run_offline(prefix, code, **variables):
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()

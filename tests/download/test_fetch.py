@@ -406,16 +406,25 @@ def test_folders_are_mirrors_too(tmp_path):
     assert _causes(_fetch(tmp_path / "b", (tmp_path / "none").as_uri())) == ["not-found"]
 
 
-def _worker(url, cache):
+def _worker(url, cache, ready):
+    ready.set()
     options = settings.Settings((settings.Mirror(url),), pathlib.Path(cache), NETWORK)
     os._exit(0 if obtain.obtain(options, dataset=DATASET).error is None else 1)
 
 
+def _forking():
+    """Forks from a process that has no threads, as this one has, and has imported the package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fmnist_tfds.obtain", "pytest"])
+    return context
+
+
 def test_sixteen_processes_on_an_empty_cache_all_succeed_and_ask_about_once(tmp_path):
-    spawn = multiprocessing.get_context("fork")
+    spawn = _forking()
     with family.Mirror(BODIES) as mirror:
+        ready = spawn.Event()
         workers = [
-            spawn.Process(target=_worker, args=(mirror.url, str(tmp_path / "cache")))
+            spawn.Process(target=_worker, args=(mirror.url, str(tmp_path / "cache"), ready))
             for _ in range(16)
         ]
         for worker in workers:
@@ -438,12 +447,14 @@ def test_kill_at_any_moment_leaves_nothing_wrong(tmp_path):
         except OSError:
             handler.close_connection = True
 
-    spawn = multiprocessing.get_context("fork")
+    spawn = _forking()
     cache = tmp_path / "cache"
     with family.Mirror(BODIES, slow) as mirror:
         for number in range(25):
-            worker = spawn.Process(target=_worker, args=(mirror.url, str(cache)))
+            ready = spawn.Event()
+            worker = spawn.Process(target=_worker, args=(mirror.url, str(cache), ready))
             worker.start()
+            assert ready.wait(LONGEST_S)
             worker.join(0.004 * number)
             if worker.is_alive():
                 os.kill(worker.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import logging
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -212,12 +213,14 @@ def _in_background(function: Any, *arguments: Any) -> concurrent.futures.Future[
 
 
 def _fresh(count: int, dtype: Any) -> npt.NDArray[Any]:
-    """An empty dtype[count] that begins at a multiple of 64 bytes."""
-    # numpy asks for huge pages where an array is large: filled in 8 ms instead of 25, by the
-    # thread that copies, and looked up a quarter faster.
-    raw = np.empty(count * np.dtype(dtype).itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + raw.size - 64].view(dtype)
+    """An empty dtype[count] that begins a page."""
+    size = count * np.dtype(dtype).itemsize
+    if populate := getattr(mmap, "MAP_POPULATE", 0):
+        # 16 ms for 47 MB; touched page by page it is 30 to 70, and so are numpy's huge pages on a
+        # virtual machine that gives free ones back to its host.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate
+        return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype)
+    return np.frombuffer(mmap.mmap(-1, size), dtype)
 
 
 def _provable(split: prepared.Split) -> bool:

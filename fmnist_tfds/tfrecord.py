@@ -119,6 +119,40 @@ def encode(
         yield rows
 
 
+def differing(
+    rows: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.intp]:
+    """The rows of uint8[n, RECORD_BYTES] that `encode` did not make of these; no sums looked at.
+
+    Args:
+        rows: framed records.
+        images: uint8[n, 28, 28].
+        labels: uint8[n].
+    """
+    layout = Layout(RECORD_BYTES, _PNG, _LABEL, _TEMPLATE)
+    found = png.pixels(rows[:, _PNG : _PNG + png.LENGTH])
+    if (
+        not (bad := layout.strangers(rows)).size
+        and np.array_equal(found, images)
+        and np.array_equal(rows[:, _LABEL], labels)
+    ):
+        return bad
+    differs = (found != images).any(axis=(1, 2)) | (rows[:, _LABEL] != labels)
+    differs[bad] = True
+    return np.flatnonzero(differs)
+
+
+def examples(rows: npt.NDArray[np.uint8]) -> Iterator[tuple[bytes, bytes]]:
+    """The serialized Example of each framed record: image first, and label first.
+
+    Protobuf maps have no order; TensorFlow and TFDS write the label first.
+    """
+    for row in rows:
+        record = row.tobytes()
+        head, image, label = (record[span] for span in _ENTRIES)
+        yield head + image + label, head + label + image
+
+
 def broken(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """The framed records of uint8[n, record_bytes] one of whose two crc32c does not match."""
     length = np.ascontiguousarray(rows[:, 8:FRAME_HEAD]).view("<u4")[:, 0]
@@ -164,20 +198,25 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2, *size, length]) + content
 
 
-def _template() -> tuple[npt.NDArray[np.uint8], int, int]:
-    """A framed record without its last crc, and the offsets of its PNG and its label."""
+def _template() -> tuple[npt.NDArray[np.uint8], int, int, tuple[slice, slice, slice]]:
+    """A framed record without its last crc, the offsets of its PNG and its label, and its parts."""
     image = png.encode(np.zeros((png.SIZE, png.SIZE), np.uint8))
     entries = (
         _field(1, b"image") + _field(2, _field(1, _field(1, image))),
         _field(1, b"label") + _field(2, _field(3, _field(1, b"\x00"))),
     )
-    example = _field(1, b"".join(_field(1, entry) for entry in entries))
+    features = [_field(1, entry) for entry in entries]
+    example = _field(1, b"".join(features))
     length = np.frombuffer(struct.pack("<Q", len(example)), np.uint8)[None]
     head = length.tobytes() + masked_crc32c(length).astype("<u4").tobytes()
     record = head + example + bytes(FRAME_TAIL)
-    return np.frombuffer(record, np.uint8), record.index(png.HEADER), len(head + example) - 1
+    end = len(head + example)
+    middle = end - len(features[1])
+    start = middle - len(features[0])
+    parts = slice(len(head), start), slice(start, middle), slice(middle, end)
+    return np.frombuffer(record, np.uint8), record.index(png.HEADER), end - 1, parts
 
 
-_TEMPLATE, _PNG, _LABEL = _template()
+_TEMPLATE, _PNG, _LABEL, _ENTRIES = _template()
 RECORD_BYTES = len(_TEMPLATE)
 PAYLOAD_BYTES = RECORD_BYTES - FRAME_HEAD - FRAME_TAIL

@@ -38,7 +38,7 @@ def stands(folder: epath.Path) -> bool:
     return bool(folder.exists()) or os.path.lexists(os.fspath(folder))
 
 
-def unreadable(folder: epath.Path, name: str, version: str = "") -> str:
+def unreadable(folder: Any, name: str, version: str = "") -> str:
     """Why TFDS cannot read the description of data set `name` in `folder`; "" where it can.
 
     Args:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import time
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import catalog, errors, version_folder
+
+# A rename on a busy network file system takes a tenth of a second.
+_LOOKS, _LOOK_S = 20, 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,25 +51,44 @@ class Split:
 
 
 def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: Any) -> Any:
-    """A TFDS builder whose data is prepared.
+    """A TFDS builder whose data is prepared; its folder may have any name.
 
     Raises:
-        NotPreparedError: `data_dir` holds no prepared data set of that name.
+        NotPreparedError: `data_dir` holds no prepared data set of that name, or remains of one.
     """
-    if builder is None:
-        where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-        # tfds.builder(name) imports every data set of TFDS first: 0.4 s against 2 ms.
-        found = [
-            (tfds.core.Version(file.parent.name), file.parent)
-            for file in (where / name).glob("*/dataset_info.json")
-            if tfds.core.Version.is_valid(file.parent.name)
-        ]
-        if not found:
-            raise _not_prepared(name, where)
-        return tfds.builder_from_directory(str(max(found)[1]))
-    if not builder.is_prepared():
-        raise _not_prepared(builder.name, pathlib.Path(str(builder.data_path)))
-    return builder
+    if builder is not None:
+        folder = pathlib.Path(str(builder.data_path))
+        if why := version_folder.unreadable(folder, builder.name):
+            raise _not_prepared(builder.name, folder, f": {why}")
+        return builder
+    where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    # tfds.builder(name) imports every data set of TFDS first: 0.4 s against 2 ms.
+    found = _versions(where / name)
+    for _ in range(_LOOKS):
+        if found or not any((where / name).glob(".*.replaced-*")):
+            break
+        time.sleep(_LOOK_S)  # between the two renames of a process that replaces it
+        found = _versions(where / name)
+    if not found:
+        is_cut = any((where / name).glob(".*.replaced-*"))
+        why = ": a process was killed while replacing it; building restores it without a download"
+        raise _not_prepared(name, where, why if is_cut else "")
+    faults = []
+    for version, folder in sorted(found, reverse=True):
+        why = version_folder.unreadable(folder, name, str(version))
+        if not why:
+            return tfds.builder_from_directory(str(folder))
+        faults.append(f": {folder.name}: {why}")
+    raise _not_prepared(name, where, faults[0])
+
+
+def _versions(folder: pathlib.Path) -> list[tuple[Any, pathlib.Path]]:
+    """The version folders of a data set, whatever they hold."""
+    return [
+        (tfds.core.Version(path.name), path)
+        for path in folder.glob("*")
+        if tfds.core.Version.is_valid(path.name)
+    ]
 
 
 def find_split(builder: Any, split: str) -> Split:
@@ -109,10 +132,10 @@ def damaged(path: pathlib.Path, record: int, total: int, why: str) -> errors.Rec
     )
 
 
-def _not_prepared(name: str, where: object) -> errors.NotPreparedError:
+def _not_prepared(name: str, where: object, why: str) -> errors.NotPreparedError:
     return errors.NotPreparedError(
-        f"no prepared data set {name} in {where}",
-        hint=f"make it once: fmnist-tfds build --data_dir=DIR, or "
+        f"no prepared data set {name} in {where}{why}",
+        hint=f"make it, or mend it: fmnist-tfds build --data_dir=DIR, or "
         f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare() after import fmnist_tfds; "
         "then pass that data_dir",
     )

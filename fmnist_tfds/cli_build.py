@@ -18,8 +18,9 @@ def build(args: argparse.Namespace) -> int:
     from tensorflow_datasets.scripts.cli import build as tfds_build
     from tensorflow_datasets.scripts.cli import cli_utils
 
-    import fmnist_tfds  # noqa: F401  (registers the data sets)
+    from fmnist_tfds import replacing_builder, tfds_command  # the package registers the data sets
 
+    tfds_command.spare(replacing_builder.ReplacingBuilder)
     found = cli_flags.settings_of(args)
     config.export(
         mirrors=args.mirrors,

@@ -42,8 +42,7 @@ def incomplete(folder: Any, why: str) -> errors.NotPreparedError:
     """The error that names a folder which holds no complete data set."""
     return errors.NotPreparedError(
         f"no complete data set in {folder}: {why}",
-        hint="prepare it again with fmnist-tfds build: the folder is kept as remains.* beside the "
-        "new one, or with --overwrite deleted once that is in its place",
+        hint="prepare it again: fmnist-tfds build; what stands there is kept beside as remains.*",
     )
 
 

@@ -1,0 +1,55 @@
+"""A process that replaces a prepared data set may be killed at any moment: nothing is lost."""
+
+from __future__ import annotations
+
+import children
+import overwrite_and_die as replacing
+import pytest
+
+from fmnist_tfds import errors, version_folder
+from fmnist_tfds.input_pipeline import prepared
+
+NAME = "fmnist_synthetic"
+NEW = ("before the old one is deleted",)
+
+
+def shards_in(data_dir):
+    """How many shards the data set has that a reader finds now: 1 is the old, 2 the new one."""
+    builder = prepared.find_builder(NAME, data_dir, None)
+    assert not version_folder.fault(builder.data_path, NAME)
+    return builder.info.splits["train"].num_shards
+
+
+def killed(processes, data_dir, moment):
+    """Prepares one shard a split; a process that was to make it two is killed at that moment."""
+    replacing.prepare(data_dir, 1)
+    node = processes.start(children.HERE / "overwrite_and_die.py", data_dir, moment)
+    assert node.wait() == -9, node.output
+
+
+@pytest.mark.parametrize("moment", [m for m in replacing.kill_at if m != "between the renames"])
+def test_killed_overwrite_leaves_the_old_or_the_new_data_set(processes, tmp_path, moment):
+    killed(processes, tmp_path, moment)
+    assert shards_in(tmp_path) == (2 if moment in NEW else 1)
+    builder = replacing.prepare(
+        tmp_path, 3, download_mode=replacing.tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
+    )
+    assert shards_in(tmp_path) == 3
+    assert [path.name for path in builder.data_path.parent.iterdir()] == ["1.0.0"]
+
+
+def test_overwrite_killed_between_its_renames_is_named_and_the_next_build_restores_the_data(
+    processes, tmp_path, monkeypatch
+):
+    killed(processes, tmp_path, "between the renames")
+    with pytest.raises(errors.NotPreparedError, match="a process was killed while replacing it"):
+        shards_in(tmp_path)
+
+    def obtain_nothing(self, download_dir, config):
+        raise errors.ObtainError("no source")
+
+    monkeypatch.setattr(replacing.Builder, "_obtained", obtain_nothing)
+    builder = replacing.prepare(tmp_path, 3)
+    assert builder.info.splits["train"].num_shards == 1
+    assert shards_in(tmp_path) == 1
+    assert [path.name for path in builder.data_path.parent.iterdir()] == ["1.0.0"]

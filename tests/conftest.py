@@ -180,3 +180,24 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
+
+
+@pytest.fixture
+def small_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A folder with a small data set that the builder takes for the real one."""
+    import small_dataset
+    from tensorflow_datasets.core.download import checksums
+
+    from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+
+    folder = tmp_path / "small"
+    dataset = small_dataset.write(folder)
+    urls = {
+        dataset.mirrors[0] + f.name: checksums.UrlInfo(
+            size=f.gz_bytes, checksum=f.gz_sha256, filename=f.name
+        )
+        for f in dataset.files
+    }
+    monkeypatch.setattr(resilient.Builder, "DATASET", dataset)
+    monkeypatch.setattr(resilient.Builder, "url_infos", urls)
+    return folder

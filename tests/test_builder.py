@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import small_dataset as small
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download import checksums
 
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog, errors, idx, obtain, quickstart, tfrecord
@@ -31,22 +30,6 @@ def prepared(real_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     builder = tfds.builder("fmnist_resilient", data_dir=folder, mirrors=["off", str(real_data)])
     builder.download_and_prepare()
-    return folder
-
-
-@pytest.fixture
-def small_data(tmp_path, monkeypatch):
-    """A folder with a small data set that the builder takes for the real one."""
-    folder = tmp_path / "small"
-    dataset = small.write(folder)
-    urls = {
-        dataset.mirrors[0] + f.name: checksums.UrlInfo(
-            size=f.gz_bytes, checksum=f.gz_sha256, filename=f.name
-        )
-        for f in dataset.files
-    }
-    monkeypatch.setattr(resilient.Builder, "DATASET", dataset)
-    monkeypatch.setattr(resilient.Builder, "url_infos", urls)
     return folder
 
 

@@ -7,6 +7,7 @@ records byte by byte with what `tfrecord.encode` makes of the source. Never impo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -79,19 +80,25 @@ def _prove_array_record(
 ) -> None:
     from array_record.python import array_record_module
 
-    reader = array_record_module.ArrayRecordReader(os.fspath(path))
     try:
-        if reader.num_records() != len(images):
-            raise _differs(path, f"{reader.num_records():,} records instead of {len(images):,}")
-        place = 0
-        for rows in tfrecord.encode(images, labels):
-            found = reader.read(place, place + len(rows))
-            for record, orders in zip(found, tfrecord.examples(rows), strict=True):
-                if record not in orders:
-                    raise _differs(path, f"record {place} is not what was to be written")
-                place += 1
-    finally:
-        reader.close()
+        with contextlib.closing(array_record_module.ArrayRecordReader(os.fspath(path))) as reader:
+            _compare(reader, path, images, labels)
+    except (RuntimeError, OSError) as error:
+        raise _differs(path, "cannot be read") from error
+
+
+def _compare(
+    reader: Any, path: Any, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> None:
+    if reader.num_records() != len(images):
+        raise _differs(path, f"{reader.num_records():,} records instead of {len(images):,}")
+    place = 0
+    for rows in tfrecord.encode(images, labels):
+        found = reader.read(place, place + len(rows))
+        for record, orders in zip(found, tfrecord.examples(rows), strict=True):
+            if record not in orders:
+                raise _differs(path, f"record {place} is not what was to be written")
+            place += 1
 
 
 def _differs(path: Any, why: str) -> errors.RecordError:

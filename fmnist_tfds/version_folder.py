@@ -119,9 +119,12 @@ def _split_fault(split: Any, file_format: str) -> str:
     from array_record.python import array_record_module
 
     for path, examples in zip(sizes, split.shard_lengths, strict=True):
-        reader = array_record_module.ArrayRecordReader(os.fspath(path))
-        counted = reader.num_records()
-        reader.close()
+        try:
+            reader = array_record_module.ArrayRecordReader(os.fspath(path))
+            counted = reader.num_records()
+            reader.close()
+        except RuntimeError:
+            return f"{path.name} cannot be read"
         if counted != examples:
             return f"{path.name} holds {counted:,} records instead of {examples:,}"
     return ""

@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,10 +16,19 @@ import small_dataset as small
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
-from fmnist_tfds import cli, errors, obtain, tfrecord, version_folder
+from fmnist_tfds import (
+    cli,
+    errors,
+    obtain,
+    replacing_builder,
+    tfds_command,
+    tfrecord,
+    version_folder,
+)
 from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 from fmnist_tfds.input_pipeline import prepared
 
+REPO = pathlib.Path(__file__).resolve().parent.parent
 OVERWRITE = tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
 NAME = "fmnist_resilient"
 DATASET_INFO = "dataset_info.json"
@@ -62,9 +73,11 @@ def data_dir(tmp_path):
 
 
 @pytest.fixture
-def folder(small_data, data_dir):
-    """The version folder of a small prepared data set."""
-    return pathlib.Path(prepare(data_dir, small_data).data_dir)
+def folder(small_data, data_dir, tmp_path, monkeypatch):
+    """The version folder of a small prepared data set; the cache is empty after that."""
+    folder = pathlib.Path(prepare(data_dir, small_data).data_dir)
+    monkeypatch.setenv("FMNIST_TFDS_CACHE_DIR", str(tmp_path / "cache"))
+    return folder
 
 
 # Formats
@@ -287,6 +300,41 @@ def test_reader_says_what_is_wrong_with_remains(data_dir, folder, what):
         prepared.find_builder(NAME, data_dir, None)
 
 
+def test_reader_with_a_builder_of_remains_says_what_is_wrong(data_dir, folder):
+    _cut(TRAIN, 5000)(folder)
+    with pytest.raises(errors.NotPreparedError, match="the shards of train have 5,000 bytes"):
+        prepared.find_builder(NAME, None, make(data_dir))
+
+
+def test_builder_that_was_made_before_the_data_finds_it(small_data, data_dir):
+    early = make(data_dir)
+    prepare(data_dir, small_data)
+    found = prepared.find_builder(NAME, None, early)
+    assert prepared.find_split(found, "train").examples == small.COUNTS["train"]
+
+
+def test_reader_takes_the_newest_version_that_can_be_read(data_dir, folder):
+    (folder.parent / "2.0.0").mkdir()
+    assert prepared.find_builder(NAME, data_dir, None).data_path.name == "1.0.0"
+
+
+def test_remains_where_nothing_can_be_written_are_one_clear_error(
+    small_data, data_dir, folder, monkeypatch
+):
+    _lost("features.json")(folder)
+    before, opened = contents(folder), os.open
+
+    def read_only(path, flags, *arguments, **named):
+        if str(path).startswith(str(data_dir)) and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return opened(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(errors.StoreError, match="Read-only file system"):
+        prepare(data_dir, small_data)
+    assert contents(folder) == before
+
+
 @pytest.mark.parametrize("what", ["no dataset_info.json", "a truncated shard", "nothing in it"])
 def test_tfds_load_without_preparing_refuses_remains_by_name(data_dir, folder, what):
     damage, why = REMAINS[what]
@@ -298,7 +346,7 @@ def test_tfds_load_without_preparing_refuses_remains_by_name(data_dir, folder, w
 def test_update_of_the_description_of_remains_is_refused(data_dir, folder):
     _cut(DATASET_INFO, 100)(folder)
     before = contents(folder)
-    with pytest.raises(errors.NotPreparedError, match="dataset_info.json cannot be read"):
+    with pytest.raises(errors.NotPreparedError, match=r"dataset_info\.json cannot be read"):
         prepare(data_dir, download_mode=tfds.download.GenerateMode.UPDATE_DATASET_INFO)
     assert contents(folder) == before
 
@@ -364,22 +412,42 @@ def test_overwrite_replaces_the_data_and_leaves_nothing_beside(small_data, data_
     assert beside(folder) == []
 
 
-@pytest.mark.parametrize("how", ["flag of the command", "flag of tfds build"])
-def test_build_overwrite_without_a_source_leaves_the_data(data_dir, folder, how):
+def test_build_overwrite_without_a_source_leaves_the_data(data_dir, folder):
     before = contents(folder)
-    flags = [f"--data_dir={data_dir}", "--overwrite"]
-    if how == "flag of the command":
-        assert cli.run(["build", "--mirrors=off", *flags]) == 3
-    else:
-        from tensorflow_datasets.scripts.cli import build
-
-        from fmnist_tfds import replacing_builder, tfds_command
-
-        tfds_command.spare(replacing_builder.ReplacingBuilder)
-        make_builder = build._make_builder
-        options = {"overwrite": True, "fail_if_exists": False, "data_dir": str(data_dir)}
-        make_builder(resilient.Builder, **options)
+    assert cli.run(["build", "--mirrors=off", f"--data_dir={data_dir}", "--overwrite"]) == 3
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("route", ["fmnist_resilient", "fmnist_tfds/fmnist_resilient"])
+def test_tfds_build_overwrite_deletes_nothing_before_it_has_another(data_dir, folder, route):
+    # The command's own order of imports; `tfds` itself does not start without the extra `build`.
+    code = """
+import sys
+from tensorflow_datasets.scripts.cli import build
+if "/" not in sys.argv[1]:
+    import fmnist_tfds
+builder_cls, _ = build._get_builder_cls_and_kwargs(sys.argv[1], has_imports="/" not in sys.argv[1])
+options = dict(overwrite=True, fail_if_exists=False, data_dir=sys.argv[2])
+build._make_builder(builder_cls, **options)
+"""
+    before = contents(folder)
+    command = [sys.executable, "-W", "ignore", "-c", code, route, str(data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    assert contents(folder) == before
+
+
+def test_tfds_build_overwrite_still_deletes_other_data_sets(tmp_path):
+    class OtherBuilder(tfds.testing.DummyDataset, skip_registration=True):
+        name = "other"
+
+    builder = OtherBuilder(data_dir=tmp_path)
+    builder.download_and_prepare()
+    from tensorflow_datasets.scripts.cli import build
+
+    tfds_command.spare(replacing_builder.ReplacingBuilder)
+    build._make_builder(OtherBuilder, overwrite=True, fail_if_exists=False, data_dir=tmp_path)
+    assert not builder.data_path.exists()
 
 
 def test_readers_find_the_data_at_every_moment_of_an_overwrite(
@@ -460,7 +528,7 @@ def test_folder_that_cannot_be_renamed_is_one_clear_error(
         rename(source, to)
 
     monkeypatch.setattr(os, "rename", held)
-    with pytest.raises(errors.StoreError, match="cannot replace .*: Access is denied") as caught:
+    with pytest.raises(errors.StoreError, match=r"cannot replace .*: Access is denied") as caught:
         prepare(data_dir, small_data, download_mode=OVERWRITE)
     assert "end the programs that have its files open" in caught.value.hint
     assert contents(folder) == before
@@ -470,8 +538,15 @@ def test_folder_that_cannot_be_renamed_is_one_clear_error(
 def test_old_data_that_cannot_be_deleted_is_a_warning_and_goes_the_next_time(
     small_data, data_dir, folder, monkeypatch, caplog
 ):
+    remove = shutil.rmtree
+
+    def busy(path, *arguments, **named):
+        if ".replaced-" in str(path):
+            raise OSError("busy")
+        remove(path, *arguments, **named)
+
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(OSError("busy")))
+        patched.setattr(shutil, "rmtree", busy)
         prepare(data_dir, small_data, download_mode=OVERWRITE, num_shards=2)
     assert "cannot be deleted: busy" in caplog.text
     assert len(beside(folder)) == 1

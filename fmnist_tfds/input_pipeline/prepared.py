@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 
 from fmnist_tfds import catalog, errors, version_folder
 
@@ -58,7 +59,13 @@ def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: An
     """
     if builder is not None:
         folder = pathlib.Path(str(builder.data_path))
-        if why := version_folder.unreadable(folder, builder.name):
+        why = version_folder.unreadable(folder, builder.name)
+        if not why and not builder.info.splits:
+            # Prepared after the builder was made, or remains that it did not take over.
+            why = version_folder.fault(epath.Path(folder), builder.name)
+            if not why:
+                builder.info.read_from_directory(str(folder))
+        if why:
             raise _not_prepared(builder.name, folder, f": {why}")
         return builder
     where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()

@@ -1,7 +1,7 @@
 """Framed Examples of one stored PNG and one label, all of one length: one definition, both ways.
 
-Imports numpy, errors and png. As every record has the same length, a whole shard is written from, and read
-as, one uint8[n, record_bytes] array.
+Imports numpy, errors and png. As every record has the same length, a whole shard is written from,
+and read as, one uint8[n, record_bytes] array.
 
 Source: https://www.tensorflow.org/tutorials/load_data/tfrecord (framing: uint64 length, its
 masked crc32c, the payload, its masked crc32c; little-endian),

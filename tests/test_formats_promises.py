@@ -31,8 +31,8 @@ def layout_of(rows, tmp_path):
 def label_first(rows):
     """The same records with the label in front, as protobuf may write a map."""
     example = rows[:, tfrecord.FRAME_HEAD : -tfrecord.FRAME_TAIL]
-    # "Feature label": 17 bytes at the end; 3 bytes of key and length stand before the entries.
-    entry, start = 2 + 7 + 2 + 5, 3
+    # The entry of the label: 16 bytes at the end; 3 of key and length stand before the entries.
+    entry, start = 16, 3
     out = rows.copy()
     out[:, tfrecord.FRAME_HEAD : -tfrecord.FRAME_TAIL] = np.concatenate(
         [example[:, :start], example[:, -entry:], example[:, start:-entry]], axis=1

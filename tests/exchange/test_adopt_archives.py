@@ -131,7 +131,9 @@ def test_zip_of_more_members_than_any_form_of_the_data_is_refused_unread(standin
     entry = np.frombuffer(b"PK\x01\x02".ljust(28, b"\0") + b"\x06".ljust(18, b"\0"), np.uint8)
     table = np.empty((count, 52), np.uint8)
     table[:, :46], table[:, 46:] = entry, names.view(np.uint8).reshape(count, 6)
-    zip64 = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, table.size, 4)
+    zip64 = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, table.size, 4
+    )
     zip64 += struct.pack("<4sIQI", b"PK\x06\x07", 0, 4 + table.size, 1)
     end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04" + table.tobytes() + zip64 + end)

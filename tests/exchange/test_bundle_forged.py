@@ -154,9 +154,7 @@ def other_catalog(data) -> tuple[catalog.Catalog, dict[str, bytes]]:
     gz = data.gz | {"t10k-labels-idx1-ubyte.gz": other_labels(data)}
     payload = gzip.decompress(gz["t10k-labels-idx1-ubyte.gz"])
     files = tuple(
-        dataclasses.replace(file, payload_sha256=sha256(payload))
-        if file.name in NAME
-        else file
+        dataclasses.replace(file, payload_sha256=sha256(payload)) if file.name in NAME else file
         for file in data.dataset.files
     )
     return dataclasses.replace(data.dataset, files=files), gz
@@ -182,9 +180,7 @@ def test_file_that_is_not_whole_and_genuine_is_never_exported(change, standin, t
         "cut short": whole[:-4],
         "goes on": whole + b"more",
     }[change]
-    folder = made.write_all(
-        tmp_path / "store", standin.gz | {"t10k-labels-idx1-ubyte.gz": changed}
-    )
+    folder = made.write_all(tmp_path / "store", standin.gz | {"t10k-labels-idx1-ubyte.gz": changed})
     files = {name: folder / name for name in made.NAMES}
     with pytest.raises(errors.ContentError, match="t10k-labels"):
         bundle.export(files, tmp_path / "b.zip", dataset=standin.dataset)

@@ -1,4 +1,4 @@
-"""Planting into a folder that is in use: what is genuine stays, what is not is never lost unasked."""
+"""Planting into a folder in use: what is genuine stays, what is not is never lost unasked."""
 
 from __future__ import annotations
 

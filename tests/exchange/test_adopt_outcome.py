@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import resource
 
 import containers as made
 import numpy as np
@@ -161,3 +162,32 @@ def test_negative_and_fractional_numbers_never_wrap_into_bytes(standin, tmp_path
         images[-1, -1, -1] = value
         np.save(folder / "in" / "x.npy", images)
         refused(standin, folder / "in", match)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_bomb_never_takes_more_of_the_disk_than_the_data_could(depth, standin, tmp_path):
+    packed = bytes(64 << 20)
+    for _ in range(depth):
+        packed = gzip.compress(packed, 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gz").write_bytes(packed)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, limits[1]))  # it may unpack to 18 MB
+    try:
+        refused(standin, tmp_path / "in", "more than this data set takes in any form")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_images_of_something_else_among_the_rows_spoil_none_of_them(standin, tmp_path):
+    x = np.concatenate([standin.x_train, standin.x_test])
+    y = np.concatenate([standin.y_train, standin.y_test])
+    folder = tmp_path / "in"
+    folder.mkdir()
+    # The last rows, then strangers, then the rest: a stranger's place is none, not the last one.
+    np.savez(folder / "a.npz", x=x[:-21:-1], y=y[:-21:-1])
+    np.savez(folder / "b.npz", x=255 - x[:30], y=y[:30])
+    np.savez(folder / "c.npz", x=x[-21::-1], y=y[-21::-1])
+    adoption = adopt_it(standin, folder, tmp_path / "out")
+    for name, payload in standin.payloads.items():
+        assert gzip.decompress(adoption.files[name].read_bytes()) == payload

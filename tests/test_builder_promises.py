@@ -250,3 +250,23 @@ def test_prepared_data_needs_neither_mirrors_nor_configuration(small_data, tmp_p
     again = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=["nonsense"])
     again.download_and_prepare()
     assert len(examples(again, "train")[1]) == small.COUNTS["train"]
+
+
+def test_files_that_lie_apart_are_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
+    def refuse(self, target, target_is_directory=False):
+        raise OSError("a privilege is not held")  # Windows, without developer mode
+
+    paths = {}
+    for number, file in enumerate(DATASET.files):
+        paths[file.name] = tmp_path / str(number) / file.payload_name
+        paths[file.name].parent.mkdir()
+        paths[file.name].write_bytes(bytes([number]))
+    for is_refused in (False, True):
+        if is_refused:
+            monkeypatch.setattr(pathlib.Path, "symlink_to", refuse)
+        with resilient.one_folder(paths) as folder:
+            assert {path.name for path in folder.iterdir()} == set(paths)
+            for name, path in paths.items():
+                assert (folder / name).read_bytes() == path.read_bytes()
+                assert (folder / name).is_symlink() != is_refused
+        assert not folder.exists()

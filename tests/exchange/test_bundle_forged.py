@@ -73,7 +73,7 @@ def other_labels(data) -> bytes:
 
 def forgeries(data, members: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]:
     """Name -> the members of a bundle that is wrong in one thing alone, and what must be said."""
-    licence = members["LICENSE"].replace(b"Zalando", b"Somebody")
+    licence = members["LICENSE"].replace(b"Zalando", b"Zalanda")
 
     def forget(manifest):
         manifest["members"] = [e for e in manifest["members"] if e["name"] != "LICENSE"]

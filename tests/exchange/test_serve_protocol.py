@@ -185,3 +185,19 @@ def test_page_lists_each_file_with_size_and_digest(mirror, standin):
         assert f'<a href="/{file.name}">' in page
         assert f"{file.gz_bytes:,}" in page
         assert file.gz_sha256 in page
+
+
+def test_server_that_was_closed_answers_no_more_and_frees_its_port(standin, tmp_path):
+    folder = made.write_all(tmp_path, standin.gz)
+    files = {name: folder / name for name in made.NAMES}
+    server = serve.serve(files, dataset=standin.dataset)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    assert ask(server, "HEAD")[0].status == 200
+    server.close()
+    thread.join(timeout=600)
+    assert not thread.is_alive()
+    again = serve.serve(files, port=server.port, dataset=standin.dataset)
+    again.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=300)

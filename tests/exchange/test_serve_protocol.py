@@ -7,6 +7,7 @@ import email.utils
 import http.client
 import socket
 import threading
+import urllib.request
 
 import containers as made
 import pytest
@@ -190,14 +191,16 @@ def test_page_lists_each_file_with_size_and_digest(mirror, standin):
 def test_server_that_was_closed_answers_no_more_and_frees_its_port(standin, tmp_path):
     folder = made.write_all(tmp_path, standin.gz)
     files = {name: folder / name for name in made.NAMES}
-    server = serve.serve(files, dataset=standin.dataset)
+    host = "127.0.0.77"  # nobody else is given a port of this address meanwhile
+    server = serve.serve(files, host, dataset=standin.dataset)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    assert ask(server, "HEAD")[0].status == 200
+    with urllib.request.urlopen(server.url + NAME, timeout=300) as answer:
+        assert answer.read() == standin.gz[NAME]
     server.close()
     thread.join(timeout=600)
     assert not thread.is_alive()
-    again = serve.serve(files, port=server.port, dataset=standin.dataset)
+    again = serve.serve(files, host, server.port, dataset=standin.dataset)
     again.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=300)
+        socket.create_connection((host, server.port), timeout=300)

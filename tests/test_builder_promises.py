@@ -108,6 +108,8 @@ def test_metadata_is_what_the_interface_promises(tmp_path):
         assert info.features["label"].names == list(DATASET.class_names)
         assert info.features["label"].num_classes == 10
     assert "NOT Fashion-MNIST" in info.description
+    for file in DATASET.files:
+        assert file.name in resilient.Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
 
 
 class Asked(Exception):

@@ -174,9 +174,19 @@ def test_serve_is_for_this_machine_alone_unless_told_otherwise(serving, real_dat
     assert "Traceback" not in said
 
 
-def test_serve_listens_where_it_is_told(serving, closed_port):
-    process, line = serving("--host=127.0.0.3", "--port=0")
-    port = int(re.match(r"serving http://127\.0\.0\.3:(\d+)/ ", line)[1])
+def test_serve_listens_where_it_is_told(serving):
+    with socket.create_server(("127.0.0.3", 0)) as free:  # nobody else is given its ports
+        port = free.getsockname()[1]
+    process, line = serving("--host=127.0.0.3", f"--port={port}")
+    assert line.startswith(f"serving http://127.0.0.3:{port}/ ")
     assert f"FMNIST_TFDS_MIRRORS=http://127.0.0.3:{port}/" in process.stdout.readline()
-    _, taken = serving("--host=127.0.0.3", f"--port={port}")
-    assert taken == ""
+
+
+def test_serve_at_a_port_that_is_taken_is_one_message(real_data, capsys):
+    with socket.create_server(("127.0.0.4", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ["--host=127.0.0.4", f"--port={port}", f"--mirrors={real_data}"]
+        assert cli.run(["serve", *flags]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"cannot listen on 127.0.0.4, port {port}" in said.err

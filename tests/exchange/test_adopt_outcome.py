@@ -191,3 +191,14 @@ def test_images_of_something_else_among_the_rows_spoil_none_of_them(standin, tmp
     adoption = adopt_it(standin, folder, tmp_path / "out")
     for name, payload in standin.payloads.items():
         assert gzip.decompress(adoption.files[name].read_bytes()) == payload
+
+
+def test_folders_and_files_behind_links_are_read(standin, tmp_path):
+    elsewhere = made.write_all(tmp_path / "elsewhere", standin.gz)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "data").symlink_to(elsewhere)
+    adoption = adopt_it(standin, folder, tmp_path / "out")
+    assert {n: p.read_bytes() for n, p in adoption.files.items()} == standin.gz
+    again = adopt_it(standin, folder / "data" / ".." / "elsewhere", tmp_path / "again")
+    assert again.form == adoption.form

@@ -212,10 +212,17 @@ def test_manifest_states_format_and_digests_of_files_and_data(standin, carried):
     }
 
 
-def test_extracted_files_are_readable_by_everybody_and_replace_old_ones(carried, tmp_path):
-    out = tmp_path / "out"
+def test_extracted_files_are_readable_by_everybody_and_replace_links_and_old_ones(
+    carried, tmp_path
+):
+    out, mine = tmp_path / "out", tmp_path / "mine"
     out.mkdir()
-    (out / "LICENSE").write_text("old")
+    mine.write_text("mine")
+    (out / "LICENSE").symlink_to(mine)
+    (out / made.NAMES[0]).write_text("old")
     assert program(carried, "--extract", "out").returncode == 0
-    assert (out / "LICENSE").read_bytes() == members_of(carried)["LICENSE"]
-    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
+    assert mine.read_text() == "mine"
+    for name, content in members_of(carried).items():
+        if name.startswith("data/") or name == "LICENSE":
+            assert (out / name.removeprefix("data/")).read_bytes() == content
+    assert {path.lstat().st_mode & 0o777 for path in out.iterdir()} == {0o644}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pathlib
 
 import containers as made
 import pytest
@@ -138,3 +139,15 @@ def test_tfds_own_variable_names_the_root(standin, files, tmp_path, monkeypatch)
     planted = plant.plant("tfds", files, dataset=standin.dataset)
     assert planted.root == tmp_path / "data"
     assert len(planted.written) == 4
+
+
+@pytest.mark.parametrize("root", ["~/keras", "keras"])
+def test_root_may_be_below_home_or_relative_and_the_line_to_run_holds_anywhere(
+    root, standin, files, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    planted = plant.plant("keras", files, pathlib.Path(root), dataset=standin.dataset)
+    assert planted.root == tmp_path / "keras"
+    assert f"KERAS_HOME={tmp_path / 'keras'} " in planted.usage
+    assert place("keras", tmp_path / "keras").is_file()

@@ -16,6 +16,7 @@ import pytest
 from fmnist_tfds import catalog, cli
 
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def contents(folder):

@@ -11,6 +11,7 @@ import pytest
 from fmnist_tfds import benchmark, catalog, cli, errors, quickstart
 
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def shown(capsys, *arguments):
@@ -146,8 +147,9 @@ def test_build_obtains_from_its_mirrors_into_its_cache(clean, real_mirror, tmp_p
     assert lengths == [["5"], ["5"]]
 
 
-def test_build_hands_each_of_our_flags_to_the_builder(clean, tmp_path):
+def test_build_hands_each_of_our_flags_to_the_builder(clean, tmp_path, monkeypatch):
     # TFDS's command gives its builders no argument of ours: the variables stand for them.
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "site.toml"
     path.write_text("")
     code = cli.run(

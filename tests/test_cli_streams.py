@@ -15,6 +15,7 @@ from fmnist_tfds import catalog, cli, cli_commands, errors
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
+pytestmark = pytest.mark.usefixtures("own_home")
 LONG = "a" * 300  # no file system takes this as a name
 
 

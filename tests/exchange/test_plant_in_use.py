@@ -135,6 +135,7 @@ def test_line_to_run_names_the_root_that_was_planted(tool, standin, files, tmp_p
 
 
 def test_tfds_own_variable_names_the_root(standin, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     planted = plant.plant("tfds", files, dataset=standin.dataset)
     assert planted.root == tmp_path / "data"

@@ -70,6 +70,8 @@ def test_config_shows_no_secret_and_says_where_tls_is_not_verified(tmp_path, cap
     monkeypatch.delenv("FMNIST_TFDS_MIRRORS")
     monkeypatch.setenv("https_proxy", "http://ann:hunter1@r.example:1")
     monkeypatch.setenv("http_proxy", "ann:hunter2@s.example:2")
+    monkeypatch.setenv("no_proxy", "intern.example")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("A_PROXY", "http://ann:hunter3@p.example:3128")
     monkeypatch.setenv("A_TOKEN", "hunter4")
     path = tmp_path / "site.toml"
@@ -81,8 +83,9 @@ def test_config_shows_no_secret_and_says_where_tls_is_not_verified(tmp_path, cap
     assert cli.run(["config", f"--config_file={path}"]) == 0
     out = capsys.readouterr().out
     assert "hunter" not in out
-    for part in ("r.example:1", "s.example:2", "a.example", "auth bearer"):
+    for part in ("r.example:1", "s.example:2", "a.example", "auth bearer", "intern.example"):
         assert part in out
+    assert str(tmp_path / "ca.pem") in out
     assert [line for line in out.splitlines() if "TLS NOT VERIFIED" in line] == [
         line for line in out.splitlines() if "a.example" in line
     ]
@@ -198,7 +201,7 @@ def ran(monkeypatch):
         raise errors.ConfigError("far enough")
 
     def measure(data_dir, files, repeats):
-        seen.update(data_dir=data_dir, files=files, repeats=repeats)
+        seen.update(data_dir=data_dir, files=set(os.listdir(files)), repeats=repeats)
         return {"measured": repeats}
 
     monkeypatch.setattr(quickstart, "run", run)
@@ -234,6 +237,7 @@ def test_benchmark_measures_with_its_flags_and_writes_below_out(ran, real_data, 
     assert cli.run(["benchmark", *flags]) == 0
     assert ran["repeats"] == 7
     assert ran["data_dir"] == str(out / "tfds")
+    assert ran["files"] >= set(NAMES)
     assert json.loads((out / "benchmark.json").read_text()) == {"measured": 7}
     assert (out / "benchmark.png").read_bytes() == b"chart"
     assert capsys.readouterr().out == "table of {'measured': 7}\n"

@@ -190,6 +190,7 @@ def test_one_file_that_is_not_genuine_among_several_fails_verify(
     files = json.loads(capsys.readouterr().out)["files"]
     assert [entry["path"] for entry in files] == paths
     assert [entry["verdict"] == "html" for entry in files] == [p == position for p in range(3)]
+    assert "web page" in files[position]["detail"]
     assert cli.run(["verify", *paths]) == 4
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("genuine ") for line in lines) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import re
 
 import pytest
@@ -201,7 +202,8 @@ def ran(monkeypatch):
         raise errors.ConfigError("far enough")
 
     def measure(data_dir, files, repeats):
-        seen.update(data_dir=data_dir, files=set(os.listdir(files)), repeats=repeats)
+        names = {path.name for path in pathlib.Path(files).iterdir()}
+        seen.update(data_dir=data_dir, files=names, repeats=repeats)
         return {"measured": repeats}
 
     monkeypatch.setattr(quickstart, "run", run)

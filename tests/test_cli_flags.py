@@ -98,7 +98,9 @@ def test_fetch_keeps_the_files_where_cache_dir_says_and_out_gets_copies(
     cache, out = tmp_path / "cache", tmp_path / "out"
     flags = [f"--mirrors={real_mirror.url}", f"--cache_dir={cache}", "--json"]
     assert cli.run(["fetch", *flags, f"--out={out}"]) == 0
-    document = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert said.err == "", "progress is for people"
+    document = json.loads(said.out)
     assert {entry["path"] for entry in document["files"].values()} == {
         str(out / name) for name in NAMES
     }

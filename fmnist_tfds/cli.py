@@ -82,7 +82,10 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         if verbosity >= 1:
             cli_output.print_traceback(error)
-        raise
+        if error.filename is None:  # stdout itself: see main
+            raise
+        cli_output.print_error(errors.FmnistError(str(error)), as_json=as_json)
+        return 1
     except KeyboardInterrupt:
         cli_output.print_line("interrupted")
         return 130

@@ -1,7 +1,7 @@
 """Framed Examples of one stored PNG and one label, all of one length: one definition, both ways.
 
-Imports numpy and png. As every record has the same length, a whole shard is written from, and read
-as, one uint8[n, record_bytes] array.
+Imports numpy, errors and png. As every record has the same length, a whole shard is written from,
+and read as, one uint8[n, record_bytes] array.
 
 Source: https://www.tensorflow.org/tutorials/load_data/tfrecord (framing: uint64 length, its
 masked crc32c, the payload, its masked crc32c; little-endian),
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fmnist_tfds import png
+from fmnist_tfds import errors, png
 
 FRAME_HEAD = 12
 FRAME_TAIL = 4
@@ -106,7 +106,12 @@ def encode(
     Args:
         images: uint8[n, 28, 28].
         labels: uint8[n], 0 to 127.
+
+    Raises:
+        ArgumentError: a label that protobuf would write with two bytes.
     """
+    if labels.max(initial=0) > 127:
+        raise errors.ArgumentError(f"labels: expected 0 to 127, got {labels.max()}")
     for start in range(0, len(images), CHUNK):
         encoded = png.encode_batch(images[start : start + CHUNK])
         rows = np.tile(_TEMPLATE, (len(encoded), 1))

@@ -175,6 +175,17 @@ def loopback() -> Iterator[Callable[[pathlib.Path], LoopbackMirror]]:
 
 
 @pytest.fixture
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An empty home: no other tool's files are found, and none of the user's are written."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in (
+        *("KERAS_HOME", "TFDS_DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"),
+        *("SCIKIT_LEARN_DATA", "KAGGLEHUB_CACHE"),
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
 def closed_port() -> Iterator[int]:
     """A loopback port that refuses connections: held, so that nobody else is given it."""
     with socket.socket() as held:

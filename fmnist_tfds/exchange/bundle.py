@@ -179,6 +179,8 @@ def _check_payload(gz: bytes, file: catalog.SourceFile, name: str) -> None:
         payload = engine.decompress(gz, file.payload_bytes + 1)
     except zlib.error as error:
         raise errors.ContentError(f"{name}: damaged: {error}") from error
+    if not engine.eof or engine.unused_data:
+        raise errors.ContentError(f"{name}: cut short, or more follows the .gz")
     if hashlib.sha256(payload).hexdigest() != file.payload_sha256:
         raise errors.ContentError(f"{name}: not the genuine {file.name}")
 

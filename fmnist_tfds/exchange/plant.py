@@ -186,13 +186,14 @@ def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, to
 
 
 def _decompressed(data: bytes, file: catalog.SourceFile) -> bytes | None:
-    """The payload of a .gz, or None where it is damaged or of another length."""
+    """The payload of a .gz, or None where it is damaged, goes on, or is of another length."""
     engine = zlib.decompressobj(31)
     try:
         payload = engine.decompress(data, file.payload_bytes + 1)
     except zlib.error:
         return None
-    return payload if engine.eof and len(payload) == file.payload_bytes else None
+    is_whole = engine.eof and not engine.unused_data
+    return payload if is_whole and len(payload) == file.payload_bytes else None
 
 
 def _sha256(data: bytes) -> str:

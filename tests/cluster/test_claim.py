@@ -104,6 +104,67 @@ def test_claim_is_kept_fresh_while_it_is_held(path, monkeypatch):
     assert not path.exists()
 
 
+def test_claim_is_flushed_at_every_beat_where_other_nodes_see_it(path, monkeypatch):
+    flushed = []
+
+    def flush(descriptor):
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            flushed.append(json.loads(path.read_bytes()))
+        fsync(descriptor)
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", flush)
+    owner = claim.Claim(path)
+    assert owner.acquire(lambda: False) == "held"
+    assert len(flushed) == 1, "the first beat: a waiter on another node sees an owner at once"
+    for folder in ("incomplete.1", "incomplete.2"):
+        owner.note(path.with_name(folder))
+        assert flushed[-1]["folder"].endswith(folder)
+    assert [entry["beat"] for entry in flushed[:3]] == [1, 2, 3], "each beat differs"
+    owner.release()
+
+
+def test_claim_of_a_silent_owner_that_may_live_gives_no_folder_away(path, owned):
+    owned.note(path.with_name("incomplete.of-the-living"))
+    time = FakeTime()
+    heir = make(path, time)
+    assert heir.acquire(lambda: False, silent_s=30.0) == "held"
+    assert heir.orphans == []
+    heir.release()
+
+
+def test_claim_of_an_owner_that_may_not_be_asked_is_not_dead(path, owned, monkeypatch):
+    def refuse(pid, signal_number):
+        raise PermissionError  # what the kernel says of another user's process
+
+    monkeypatch.setattr(os, "kill", refuse)
+    time = FakeTime()
+    assert make(path, time).acquire(lambda: False, wait_s=20.0, silent_s=1e9) == "beside"
+    assert path.exists()
+
+
+def test_claim_that_another_waiter_took_over_first_stays_with_it(path, owned, monkeypatch):
+    # Between this waiter's look and its rename, a faster one makes a claim of its own.
+    faster = claim.Claim(path)
+    rename = os.rename
+
+    def rename_late(source, target, *arguments, **named):
+        if not faster.is_held:
+            path.unlink()
+            assert faster.acquire(lambda: False) == "held"
+        return rename(source, target, *arguments, **named)
+
+    time = FakeTime(at_sleep=lambda: faster.note(path.with_name("incomplete.1")))
+    monkeypatch.setattr(os, "rename", rename_late)
+    slower = make(path, time)
+    assert slower.acquire(lambda: False, wait_s=60.0, silent_s=30.0) == "beside"
+    monkeypatch.undo()
+    assert not slower.is_held
+    assert list(path.parent.iterdir()) == [path]
+    faster.release()
+    assert not path.exists()
+
+
 def test_claim_of_an_owner_that_stood_still_with_its_waiter_is_not_taken(path, owned):
     # As on a laptop that sleeps for an hour, twice.
     asleep = iter([False, True, False, True])

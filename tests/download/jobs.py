@@ -1,10 +1,11 @@
-"""A download job as the promise tests run it: a clock of its own, and limits never reached by chance."""
+"""A download job as the promise tests run it: by a clock of its own, out of reach of chance."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import threading
+import time
 
 import family
 
@@ -79,12 +80,19 @@ def options(tmp_path, *mirrors, environment=None, offline=False, manual_dir=None
     )
 
 
-def run(effective, *, files=(BIG,), clock=None, report=None):
+def run(effective, *, files=(BIG,), clock=None, report=None, wall=None):
     """The result of fetching `files` by that clock, without jitter."""
     clock = clock or Clock()
     store = stores.Store(effective.cache_dir, DATASET)
     return fetch.fetch_all(
-        effective, files, store, report=report, clock=clock, sleep=clock.sleep, rand=lambda: 0.0
+        effective,
+        files,
+        store,
+        report=report,
+        clock=clock,
+        sleep=clock.sleep,
+        wall=lambda: wall or time.time(),
+        rand=lambda: 0.0,
     )
 
 

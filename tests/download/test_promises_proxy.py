@@ -58,14 +58,17 @@ def test_a_variable_without_a_scheme_is_an_http_proxy(tmp_path):
 
 def test_https_goes_through_a_tunnel_and_the_signer_is_on_record(tmp_path):
     authority = peers.Authority(tmp_path / "ca", "House of Mirrors")
-    with peers.TlsMirror(jobs.BODIES, authority.issue("mirror.example")) as secure:
-        with peers.Proxy({"mirror.example:443": peers.port_of(secure)}) as proxy:
-            effective = jobs.options(
-                tmp_path,
-                settings.Mirror("https://mirror.example/", ca_bundle=authority.bundle),
-                proxy=proxy.url,
-            )
-            assert jobs.is_here(jobs.run(effective))
+    certificate = authority.issue("mirror.example")
+    with (
+        peers.TlsMirror(jobs.BODIES, certificate) as secure,
+        peers.Proxy({"mirror.example:443": peers.port_of(secure)}) as proxy,
+    ):
+        effective = jobs.options(
+            tmp_path,
+            settings.Mirror("https://mirror.example/", ca_bundle=authority.bundle),
+            proxy=proxy.url,
+        )
+        assert jobs.is_here(jobs.run(effective))
     assert [line for line, _ in proxy.seen] == ["CONNECT mirror.example:443"]
     assert jobs.receipt(tmp_path)[jobs.BIG.name]["route"] == {
         "proxy": proxy.url,

@@ -87,10 +87,12 @@ def test_once_away_credentials_are_not_sent_home_again(tmp_path, monkeypatch):
     def back(handler, name, body):
         family.send(handler, 302, Location=home.url + name)
 
-    with family.Mirror(jobs.BODIES, ping_pong) as home:
-        with family.Mirror(jobs.BODIES, back) as stranger:
-            mirror = settings.Mirror(home.url, auth=settings.Auth("bearer", token="env:TOKEN"))
-            assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
+    with (
+        family.Mirror(jobs.BODIES, ping_pong) as home,
+        family.Mirror(jobs.BODIES, back) as stranger,
+    ):
+        mirror = settings.Mirror(home.url, auth=settings.Auth("bearer", token="env:TOKEN"))
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
     assert asked == ["Bearer t0ken", None]
 
 

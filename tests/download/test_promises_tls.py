@@ -1,4 +1,4 @@
-"""TLS: verified unless one mirror says otherwise, and then only there; certificates stay at home."""
+"""TLS: verified unless one mirror says otherwise; a client certificate stays at home."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 from fmnist_tfds import cli
 
 
@@ -16,7 +18,7 @@ def test_config_prints_each_value_with_its_origin_and_no_secret(tmp_path, capsys
     monkeypatch.setenv("all_proxy", "http://ann:hunter2@all.example:1")
     path = _toml(
         tmp_path,
-        "[network]\nattempts = 4\n"
+        '[network]\nattempts = 4\nproxy = "http://carl@general.example:3"\n'
         '[[mirrors]]\nname = "blind"\nurl = "https://a.example/f?sig=hunter2"\n'
         'insecure_tls = true\nproxy = "http://bob@own.example:2"\n'
         'auth = { type = "basic", username = "ann", password = "env:HUNTER" }\n',
@@ -34,6 +36,7 @@ def test_config_prints_each_value_with_its_origin_and_no_secret(tmp_path, capsys
     assert "TLS NOT VERIFIED" in text
     assert "***@own.example:2" in text
     assert "***@all.example:1" in text
+    assert "***@general.example:3" in text
     assert "hunter2" not in text
 
 
@@ -67,6 +70,9 @@ def test_verify_exits_4_if_one_of_several_is_not_genuine(tmp_path, capsys, real_
     assert cli.run(["verify", str(good), str(wrong)]) == 4
     assert cli.run(["verify", str(wrong), str(good)]) == 4
     assert cli.run(["verify", str(good)]) == 0
+    bare = tmp_path / "t10k-labels-idx1-ubyte"
+    bare.write_bytes(gzip.decompress(good.read_bytes()))
+    assert cli.run(["verify", str(good), str(bare)]) == 0
     out = capsys.readouterr().out
     assert "corrupt" in out
     assert "genuine" in out

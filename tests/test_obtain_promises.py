@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import pathlib
@@ -198,6 +199,14 @@ def test_obtain_files_passes_each_of_its_arguments_on(tmp_path, share):
         assert mirror.seen == []
     with pytest.raises(errors.ConfigError, match="deadline_s"):
         fmnist_tfds.obtain_files(mirrors="off", deadline_s=-1, **given)
+
+
+def test_remarks_on_the_settings_are_told(tmp_path, share):
+    seen = jobs.Seen()
+    effective = jobs.options(tmp_path, manual_dir=share)
+    effective = dataclasses.replace(effective, notes=("using another address",))
+    assert jobs.obtained(effective, progress=seen).error is None
+    assert seen.notes == ["using another address"]
 
 
 def test_three_of_four_files_are_an_error_and_not_a_result(tmp_path, share):

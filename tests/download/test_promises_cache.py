@@ -64,6 +64,13 @@ def test_a_copy_for_the_user_is_on_the_disk_before_it_gets_its_name(tmp_path, mo
     assert stat.S_IMODE(final.stat().st_mode) == 0o644
 
 
+def test_the_receipt_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    with family.Mirror(jobs.BODIES) as mirror:
+        disk = _Disk(monkeypatch, tmp_path / "cache" / "receipt.json")
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror.url)))
+    disk.check()
+
+
 def test_every_document_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     disk = _Disk(monkeypatch, tmp_path / "document")
     with atomic_file.replacing(disk.final) as stream:
@@ -140,8 +147,11 @@ def test_a_file_that_somebody_put_into_the_cache_is_proved_first(tmp_path):
     )
     with family.Mirror(jobs.BODIES) as mirror:
         result = jobs.run(jobs.options(tmp_path, mirror.url), files=jobs.DATASET.files[:2])
+        assert mirror.names() == [jobs.DATASET.files[1].name]
+        receipt = jobs.obtained(jobs.options(tmp_path, mirror.url)).receipt["files"]
     assert all(jobs.is_here(result, file) for file in jobs.DATASET.files[:2])
-    assert mirror.names() == [jobs.DATASET.files[1].name]
+    assert receipt[jobs.BIG.name]["source"] == "found in the cache"
+    assert receipt[jobs.BIG.name]["gz_sha256"] == jobs.BIG.gz_sha256
 
 
 def test_where_a_file_came_from_is_not_forgotten_when_it_is_hashed_again(tmp_path):

@@ -8,6 +8,7 @@ import family
 import jobs
 import peers
 import pytest
+import requests.adapters
 
 from fmnist_tfds import settings
 
@@ -33,6 +34,17 @@ def test_an_authority_that_nobody_named_is_not_trusted(tmp_path, certificate):
             result = jobs.run(effective)
         assert jobs.causes(result) in (["tls-untrusted"], ["tls-intercepted"])
         assert mirror.seen == []
+
+
+@pytest.mark.parametrize(("trust", "arrives"), [("certifi", True), ("system", False)])
+def test_certifi_is_trusted_where_it_is_named(
+    tmp_path, authority, certificate, monkeypatch, trust, arrives
+):
+    # As if certifi held our authority, which the operating system does not know.
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(authority.bundle))
+    with peers.TlsMirror(jobs.BODIES, certificate) as mirror:
+        effective = jobs.options(tmp_path, mirror.url, attempts=1, trust=trust)
+        assert jobs.is_here(jobs.run(effective)) is arrives
 
 
 @pytest.mark.parametrize("where", ["mirror", "environment", "network"])

@@ -195,6 +195,33 @@ def test_a_payload_served_bare_is_proved_and_stored_as_gz(tmp_path):
     assert entry["payload_sha256"] == jobs.BIG.payload_sha256
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "cause"),
+    [
+        (401, {}, "auth-required"),
+        (403, {}, "forbidden"),
+        (404, {}, "not-found"),
+        (408, {}, "stalled"),
+        (410, {}, "not-found"),
+        (413, {}, "size-limited"),
+        (429, {}, "rate-limited"),
+        (451, {}, "geo-blocked"),
+        (500, {}, "server-error"),
+        (503, {}, "server-error"),
+        (503, {"Retry_After": "5"}, "rate-limited"),
+        (511, {}, "captive-portal"),
+    ],
+)
+def test_a_status_has_its_cause(tmp_path, status, headers, cause):
+    def answer(handler, name, body):
+        family.send(handler, status, b"no", **headers)
+
+    with family.Mirror(jobs.BODIES, answer) as mirror:
+        result = jobs.run(jobs.options(tmp_path, mirror.url, attempts=1))
+    assert jobs.causes(result) == [cause]
+    assert result.files[jobs.BIG.name].attempts[0].http_status == status
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_every_kind_of_redirect_is_followed_relative_ones_too(tmp_path, status):
     def moved(handler, name, body):

@@ -83,7 +83,7 @@ def options(tmp_path, *mirrors, environment=None, offline=False, manual_dir=None
 def run(effective, *, files=(BIG,), clock=None, report=None, wall=None):
     """The result of fetching `files` by that clock, without jitter."""
     clock = clock or Clock()
-    store = stores.Store(effective.cache_dir, DATASET)
+    store = stores.Store(effective.cache_dir / DATASET.name, DATASET)
     return fetch.fetch_all(
         effective,
         files,

@@ -6,6 +6,7 @@ import datetime
 import gzip
 import json
 import os
+import pathlib
 import stat
 import time
 
@@ -39,7 +40,7 @@ class _Disk:
 
 @pytest.mark.parametrize("served", ["gz", "payload"])
 def test_a_file_is_on_the_disk_before_it_gets_its_name_by_a_rename(tmp_path, monkeypatch, served):
-    cache = tmp_path / "cache"
+    cache = tmp_path / "cache" / jobs.DATASET.name
 
     def serve(handler, name, body):
         family.send(handler, 200, body if served == "gz" else gzip.decompress(body))
@@ -66,9 +67,28 @@ def test_a_copy_for_the_user_is_on_the_disk_before_it_gets_its_name(tmp_path, mo
 
 def test_the_receipt_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     with family.Mirror(jobs.BODIES) as mirror:
-        disk = _Disk(monkeypatch, tmp_path / "cache" / "receipt.json")
+        disk = _Disk(monkeypatch, tmp_path / "cache" / jobs.DATASET.name / "receipt.json")
         assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror.url)))
     disk.check()
+
+
+def test_the_receipt_names_every_file_though_two_arrive_at_once(tmp_path, monkeypatch):
+    first, second = jobs.DATASET.files[:2]
+    fsync = os.fsync
+    meanwhile = []
+
+    def while_the_first_is_written_down(handle):
+        name = pathlib.Path(f"/proc/self/fd/{handle}").readlink().name
+        if "receipt.json" in name and not meanwhile:
+            meanwhile.append(jobs.run(effective, files=[second]))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", while_the_first_is_written_down)
+    with family.Mirror(jobs.BODIES) as mirror:
+        effective = jobs.options(tmp_path, mirror.url)
+        assert jobs.is_here(jobs.run(effective, files=[first]), first)
+    assert jobs.is_here(meanwhile[0], second)
+    assert set(jobs.receipt(tmp_path)) == {first.name, second.name}
 
 
 def test_every_document_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
@@ -139,8 +159,8 @@ def test_a_cached_file_that_changed_is_never_served(tmp_path, how):
 
 
 def test_a_file_that_somebody_put_into_the_cache_is_proved_first(tmp_path):
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    cache = tmp_path / "cache" / jobs.DATASET.name
+    cache.mkdir(parents=True)
     (cache / jobs.BIG.name).write_bytes(jobs.BODY)
     (cache / jobs.DATASET.files[1].name).write_bytes(
         bytes(len(jobs.BODIES["train-labels-idx1-ubyte.gz"]))

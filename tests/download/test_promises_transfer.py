@@ -43,6 +43,8 @@ def test_a_range_that_was_not_asked_for_is_not_appended(tmp_path):
     # In the same attempt: the server is not to blame.
     assert jobs.causes(result) == ["truncated"]
     assert asked == [None, "bytes=5000-", None]
+    # Nothing of that range was read.
+    assert result.files[jobs.BIG.name].attempts[-1].bytes == len(jobs.BODY)
 
 
 def test_a_part_that_the_server_refuses_to_continue_is_begun_again_at_once(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import threading
 
 import family
 import jobs
@@ -138,3 +139,27 @@ def test_an_impostor_is_named_and_the_next_mirror_serves(tmp_path, algorithm):
     # Served under every name, it is not asked for again by the next job.
     memory = json.loads(next((tmp_path / "cache").rglob("mirrors.json")).read_text())
     assert [entry["cause"] for entry in memory.values()] == ["impostor"]
+
+
+def test_what_another_job_fetched_while_this_one_waited_is_not_fetched_again(tmp_path):
+    asked, go = threading.Event(), threading.Event()
+
+    def held(handler, name, body):
+        asked.set()
+        go.wait(jobs.LONGEST_S)
+        family.ranged(handler, name, body)
+
+    class Waiting(jobs.Clock):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            go.set()
+            first.join(jobs.LONGEST_S)
+
+    with family.Mirror(jobs.BODIES, held) as mirror:
+        effective = jobs.options(tmp_path, mirror.url)
+        first = threading.Thread(target=jobs.run, args=(effective,))
+        first.start()
+        assert asked.wait(jobs.LONGEST_S)
+        result = jobs.run(effective, clock=Waiting())
+    assert result.files[jobs.BIG.name].source == "cache"
+    assert len(mirror.seen) == 1

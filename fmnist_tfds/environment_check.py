@@ -96,11 +96,10 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
     if not found.environment.proxies and not found.network.proxy:
         return
     for mirror in found.mirrors:
-        parts = urllib.parse.urlsplit(mirror.url)
-        host = parts.hostname or ""
+        host = urllib.parse.urlsplit(mirror.url).hostname or ""
         if mirror.is_local or mirror.proxy is not None or not _is_outside(host):
             continue
-        if settings.bypasses_proxy(host, parts.port, rules):
+        if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(
                 "NO_PROXY",
                 f"{rules!r} keeps {host} from the proxy, though it is a public host",

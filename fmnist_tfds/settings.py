@@ -14,6 +14,7 @@ from typing import Literal
 
 LOCAL_SCHEMES = ("file",)
 HTTP_SCHEMES = ("http", "https")
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class Settings:
     def _proxy(self, mirror: Mirror, url: urllib.parse.SplitResult) -> tuple[str | None, str]:
         if mirror.proxy is not None:
             return mirror.proxy or None, f"mirror {mirror.name or mask_url(mirror.url)}"
-        host, port = url.hostname or "", url.port
+        host, port = url.hostname or "", url.port or _PORTS.get(url.scheme.lower())
         if bypasses_proxy(host, port, self.environment.no_proxy):
             return None, "NO_PROXY"
         for scheme in (url.scheme.lower(), "all"):

@@ -184,7 +184,10 @@ class _Job:
             todo = self._candidates(counted, hopeless, tried)
             if not todo or not self._may_go_on(round_start):
                 break
-            self._pause(todo, waits, progressed=progressed)
+            delay_s = self._delay_s(todo, waits, progressed=progressed)
+            if self.clock() + delay_s >= self.deadline_s:
+                break  # no time is left for another round: do not wait for nothing
+            self.sleep(delay_s)
         return None
 
     def _candidates(
@@ -207,19 +210,18 @@ class _Job:
 
     def _may_go_on(self, round_start: float) -> bool:
         now = self.clock()
-        if self.stopped.is_set() or now >= self.deadline_s:
+        if self.stopped.is_set():
             return False
         next_end = now - self.started_s + (now - round_start) + self.options.network.backoff_s
         return self.health.is_alive or next_end < _DEAD_NETWORK_S
 
-    def _pause(self, todo: list[settings.Mirror], waits: int, *, progressed: bool) -> None:
-        now = self.clock()
+    def _delay_s(self, todo: list[settings.Mirror], waits: int, *, progressed: bool) -> float:
+        """How long to wait before the next round."""
         delay = backoff.delay_s(self.options.network.backoff_s, waits, self.rand)
         if progressed:
             # The line works, it only breaks: go on at once, but not in a tight loop.
             delay *= 0.1
-        delay = max(delay, min(self.health.not_before(m) for m in todo) - now)
-        self.sleep(max(0.0, min(delay, self.deadline_s - now)))
+        return max(0.0, delay, min(self.health.not_before(m) for m in todo) - self.clock())
 
     def _race(self, file: catalog.SourceFile) -> race.Race:
         def start(mirror: settings.Mirror, finished: threading.Event) -> lap.Lap:

@@ -136,7 +136,7 @@ class Store:
             target = self.path(file)
             part.replace(target)
             _sync(self.directory)
-            receipts.write_json(self.directory / receipts.NAME, self.receipt())
+            self._write_receipt()
         except OSError as error:
             raise unwritable(self.directory, error) from error
         return target
@@ -192,6 +192,13 @@ class Store:
     def mirror_memory(self) -> pathlib.Path:
         """Where the mirrors that failed lately are remembered."""
         return self.directory / _STATE / "mirrors.json"
+
+    def _write_receipt(self) -> None:
+        receipt: dict[str, Any] = {}
+        # Again where another file arrived meanwhile: its writer may have been overtaken by us.
+        while receipt != (now := self.receipt()):
+            receipt = now
+            receipts.write_json(self.directory / receipts.NAME, receipt)
 
     def _state(self, file: catalog.SourceFile) -> pathlib.Path:
         return self.directory / _STATE / f"{file.name}.json"

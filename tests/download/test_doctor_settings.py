@@ -93,7 +93,9 @@ def test_environment_names_a_ca_file_without_certificates_and_two_that_differ(tm
     assert any("name different files; REQUESTS_CA_BUNDLE is used" in p for p in problems)
 
 
-@pytest.mark.parametrize("rule", ["*", "example.org", ".example.org", "mirror.example.org"])
+@pytest.mark.parametrize(
+    "rule", ["*", "example.org", ".example.org", "mirror.example.org", "mirror.example.org:443"]
+)
 def test_environment_names_a_no_proxy_that_swallows_a_mirror(rule, tmp_path):
     environ = {"https_proxy": "http://proxy.corp:3128", "no_proxy": rule}
     found = _only(_findings(tmp_path, environ))

@@ -336,6 +336,7 @@ def test_backoff_doubles_with_jitter_and_reads_both_forms_of_retry_after():
     assert backoff.delay_s(1.0, 1, lambda: 1.0) == 1.0
     assert backoff.retry_after_s("12", 0.0) == 12.0
     assert backoff.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 10.0) == 50.0
+    assert backoff.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 100.0) == 0.0
     assert backoff.retry_after_s("soon", 0.0) is None
 
 

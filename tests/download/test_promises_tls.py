@@ -1,0 +1,140 @@
+"""TLS: verified unless one mirror says otherwise; a client certificate stays at home."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import family
+import jobs
+import peers
+import pytest
+import requests.adapters
+
+from fmnist_tfds import settings
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return peers.Authority(tmp_path_factory.mktemp("tls") / "ours", "House of Mirrors")
+
+
+@pytest.fixture(scope="module")
+def certificate(authority):
+    return authority.issue("mirror.example")
+
+
+def _with(effective, *mirrors):
+    return dataclasses.replace(effective, mirrors=mirrors)
+
+
+def test_an_authority_that_nobody_named_is_not_trusted(tmp_path, certificate):
+    for trust in ("system", "certifi"):
+        with peers.TlsMirror(jobs.BODIES, certificate) as mirror:
+            effective = jobs.options(tmp_path / trust, mirror.url, attempts=1, trust=trust)
+            result = jobs.run(effective)
+        assert jobs.causes(result) in (["tls-untrusted"], ["tls-intercepted"])
+        assert mirror.seen == []
+
+
+@pytest.mark.parametrize(("trust", "arrives"), [("certifi", True), ("system", False)])
+def test_certifi_is_trusted_where_it_is_named(
+    tmp_path, authority, certificate, monkeypatch, trust, arrives
+):
+    # As if certifi held our authority, which the operating system does not know.
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(authority.bundle))
+    with peers.TlsMirror(jobs.BODIES, certificate) as mirror:
+        effective = jobs.options(tmp_path, mirror.url, attempts=1, trust=trust)
+        assert jobs.is_here(jobs.run(effective)) is arrives
+
+
+@pytest.mark.parametrize("where", ["mirror", "environment", "network"])
+@pytest.mark.parametrize("trust", ["system", "certifi"])
+def test_the_authority_is_taken_from_mirror_variable_or_toml(
+    tmp_path, authority, certificate, where, trust
+):
+    with peers.TlsMirror(jobs.BODIES, certificate) as server:
+        mirror = settings.Mirror(
+            server.url, ca_bundle=authority.bundle if where == "mirror" else None
+        )
+        environment = settings.Environment(
+            ca_bundle=authority.bundle if where == "environment" else None
+        )
+        effective = jobs.options(
+            tmp_path,
+            mirror,
+            environment=environment,
+            trust=trust,
+            ca_bundle=authority.bundle if where == "network" else None,
+        )
+        assert jobs.is_here(jobs.run(effective))
+    route = jobs.receipt(tmp_path)[jobs.BIG.name]["route"]
+    assert route == {
+        "proxy": None,
+        "proxy_origin": "none",
+        "tls_issuer": "House of Mirrors",
+        "insecure_tls": False,
+    }
+
+
+def test_insecure_tls_holds_for_its_mirror_alone(tmp_path, certificate):
+    def missing(handler, name, body):
+        family.send(handler, 404)
+
+    with (
+        peers.TlsMirror(jobs.BODIES, certificate, answer=missing) as careless,
+        peers.TlsMirror(jobs.BODIES, certificate) as strict,
+    ):
+        mirrors = (settings.Mirror(careless.url, insecure_tls=True), settings.Mirror(strict.url))
+        result = jobs.run(jobs.options(tmp_path, *mirrors, attempts=1))
+    assert jobs.causes(result)[0] == "not-found"
+    assert jobs.causes(result)[1] in ("tls-untrusted", "tls-intercepted")
+    assert strict.seen == []
+
+
+def test_the_receipt_says_that_tls_was_not_verified(tmp_path, certificate):
+    with peers.TlsMirror(jobs.BODIES, certificate) as server:
+        mirror = settings.Mirror(server.url, insecure_tls=True)
+        outcome = jobs.obtained(jobs.options(tmp_path, mirror))
+    assert outcome.error is None
+    for entry in (*outcome.receipt["files"].values(), *jobs.receipt(tmp_path).values()):
+        assert entry["route"]["insecure_tls"] is True
+
+
+def test_the_client_certificate_is_shown_at_home_and_nowhere_else(tmp_path, authority, certificate):
+    me = authority.issue("me")
+    with peers.TlsMirror(jobs.BODIES, certificate, clients_of=authority.bundle) as stranger:
+
+        def away(handler, name, body):
+            family.send(handler, 302, Location=stranger.url + name)
+
+        with peers.TlsMirror(
+            jobs.BODIES, certificate, clients_of=authority.bundle, answer=away
+        ) as home:
+            mirror = settings.Mirror(home.url, ca_bundle=authority.bundle, client_cert=me)
+            assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
+    assert home.clients == ["me"]
+    assert stranger.clients == [None]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_redirect_from_https_to_http_is_followed_only_where_allowed(
+    tmp_path, authority, certificate, allowed
+):
+    with family.Mirror(jobs.BODIES) as plain:
+
+        def down(handler, name, body):
+            family.send(handler, 302, Location=plain.url + name)
+
+        with peers.TlsMirror(jobs.BODIES, certificate, answer=down) as secure:
+            mirror = settings.Mirror(
+                secure.url, ca_bundle=authority.bundle, allow_http_redirect=allowed
+            )
+            result = jobs.run(jobs.options(tmp_path, mirror))
+    assert jobs.is_here(result) is allowed
+    assert jobs.causes(result) == ([] if allowed else ["insecure-redirect"])
+    assert len(plain.seen) == (1 if allowed else 0)
+
+
+def test_by_default_a_mirror_is_verified_and_keeps_to_https():
+    mirror = settings.Mirror("https://mirror.example/")
+    assert (mirror.insecure_tls, mirror.allow_http_redirect) == (False, False)

@@ -24,6 +24,7 @@ import requests
 from fmnist_tfds import catalog, errors, settings
 from fmnist_tfds.download import (
     connections,
+    credentials,
     explain,
     identify,
     redirects,
@@ -93,7 +94,7 @@ class Order:
     options: settings.Settings
     part: pathlib.Path
     dataset: catalog.Catalog
-    secrets: session.Secrets
+    secrets: credentials.Secrets
 
     @property
     def url(self) -> str:

@@ -58,6 +58,7 @@ class Secrets:
         for text in (parts.query, *(value or key for key, _, value in words)):
             if len(text) >= _LEAST_SECRET:
                 self.add(text, whole=True)
+                self.add(urllib.parse.unquote(text), whole=True)
 
     def mask(self, text: str) -> str:
         """`text` without secrets, and with every URL in it fit to be shown."""

@@ -42,7 +42,7 @@ class Pattern:
     def __init__(self, secret: str, *, whole: bool = False) -> None:
         self._is_word = len(secret) < _LEAST_ANYWHERE
         self._pieces: dict[int, set[bytes]] = {}
-        for form in filter(None, map(bytes, _forms(secret))):
+        for form in set(filter(None, map(bytes, _forms(secret)))):
             half = min(max(_PIECE, (len(form) + 1) // 2), _LONGEST_PIECE)
             size = min(len(form), _LONGEST_PIECE if whole else half)
             pieces = self._pieces.setdefault(size, set())
@@ -122,10 +122,10 @@ def _forms(secret: str) -> Iterator[Normal]:
     for spelling in dict.fromkeys(_spellings(secret)):
         yield Normal(spelling)
     if len(secret) >= _LEAST_ANYWHERE:
-        for encoding in ("utf-8", "latin-1"):
-            data = secret.encode(encoding, "replace")
-            yield Normal(base64.b64encode(data).rstrip(b"="))
-            yield Normal(base64.urlsafe_b64encode(data).rstrip(b"="))
+        encodings = ("utf-8",) if secret.isascii() else ("utf-8", "latin-1")
+        yield from (
+            Normal(code) for e in encodings for code in _base64(secret.encode(e, "replace"))
+        )
 
 
 def _spellings(secret: str) -> Iterator[str | bytes]:
@@ -137,6 +137,16 @@ def _spellings(secret: str) -> Iterator[str | bytes]:
         yield latin1.decode("utf-8", "replace")
         yield json.dumps(secret)[1:-1]  # pairs of surrogates
         yield ascii(secret)[1:-1]
+
+
+def _base64(data: bytes) -> Iterator[bytes]:
+    """In both alphabets: alone, and as its whole letters behind 0, 1 or 2 other bytes."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).rstrip(b"=")
+        for shift, first in ((0, 0), (1, 2), (2, 3)):
+            inner = encode(bytes(shift) + data)[first : (shift + len(data)) // 3 * 4]
+            if len(inner) >= _PIECE:
+                yield inner
 
 
 def _is_word(text: str, start: int, end: int) -> bool:

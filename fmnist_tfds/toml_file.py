@@ -266,8 +266,7 @@ def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str
         has_credentials = "@" in entry
         if not has_credentials:
             raise errors.ConfigError(
-                f"{where}: not a URL: {scheme}://***: its host is none, or its port is no number up "
-                "to 65535",
+                f"{where}: not a URL: {scheme}://***: no host, or a port that is no number",
                 hint="a comma inside a URL is written %2C; a password belongs into auth = {…}",
             ) from None
     if has_credentials:

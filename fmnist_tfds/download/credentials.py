@@ -15,6 +15,10 @@ from fmnist_tfds.download import masking
 _SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
 # Shorter ones, such as "1" and "true", are words of other texts too.
 _LEAST_SECRET = 8
+# A signature or token, no word such as a path or region: hexadecimal, or of all kinds of letters.
+_RANDOM = re.compile(
+    r"^(?=.{16})([0-9a-fA-F]+$|(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z]))", re.ASCII | re.DOTALL
+)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -57,8 +61,9 @@ class Secrets:
         words = [part.rpartition("=") for part in re.split("[&;]", parts.query)]
         for text in (parts.query, *(value or key for key, _, value in words)):
             if len(text) >= _LEAST_SECRET:
-                self.add(text, whole=True)
-                self.add(urllib.parse.unquote(text), whole=True)
+                is_word = not _RANDOM.search(text)
+                self.add(text, whole=is_word)
+                self.add(urllib.parse.unquote(text), whole=is_word)
 
     def mask(self, text: str) -> str:
         """`text` without secrets, and with every URL in it fit to be shown."""

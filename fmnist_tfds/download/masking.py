@@ -132,11 +132,19 @@ def _spellings(secret: str) -> Iterator[str | bytes]:
     yield secret
     if not secret.isascii():
         utf8, latin1 = secret.encode("utf-8", "replace"), secret.encode("latin-1", "replace")
-        yield utf8.decode("latin-1")  # http.client reads headers so
+        misread = utf8.decode("latin-1")  # http.client reads headers so
+        yield misread
+        yield b"".join(_as_repr_shows(letter) for letter in misread)
         yield latin1
         yield latin1.decode("utf-8", "replace")
         yield json.dumps(secret)[1:-1]  # pairs of surrogates
         yield ascii(secret)[1:-1]
+
+
+def _as_repr_shows(letter: str) -> bytes:
+    """Its bytes, once the escapes are undone: repr writes \\x85 for a letter that is no byte."""
+    is_escaped = not letter.isprintable() and ord(letter) < 0x100
+    return letter.encode("latin-1" if is_escaped else "utf-8")
 
 
 def _base64(data: bytes) -> Iterator[bytes]:

@@ -378,7 +378,7 @@ def test_a_mirror_list_that_was_cut_in_a_url_is_refused_and_unseen(listed, capsy
 
 
 def test_a_name_that_was_mistyped_is_still_shown():
-    with pytest.raises(errors.ConfigError, match="'defalut' is no URL.*\n.*'default'"):
+    with pytest.raises(errors.ConfigError, match=r"'defalut' is no URL.*\n.*'default'"):
         config.load(mirrors="defalut", environ={})
 
 

@@ -48,6 +48,7 @@ def set_up_logging(verbosity: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines(with_tracebacks=verbosity >= 1))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     absl_logging.use_python_logging(quiet=True)
     level = absl_logging.INFO if verbosity >= 1 else absl_logging.WARNING
     absl_logging.set_verbosity(level)

@@ -89,7 +89,11 @@ def _entries(source: findings.Source) -> list[_Entry]:
 def _entry(url: str, why: str) -> _Entry:
     parts = urllib.parse.urlsplit(url)
     scheme = parts.scheme.lower()
-    return parts.hostname or "", parts.port or _PORTS[scheme], scheme.upper(), why
+    try:
+        port = parts.port
+    except ValueError:  # masked: a server put a secret there
+        port = None
+    return parts.hostname or "", port or _PORTS.get(scheme, 443), scheme.upper(), why
 
 
 def _fewest(

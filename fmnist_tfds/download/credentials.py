@@ -47,6 +47,8 @@ class Secrets:
     def add_login(self, user: str, password: str) -> str:
         """Remembers a password, and the pair in base64, which it returns."""
         self.add(password)
+        if _RANDOM.search(user):  # a token in a user's place, as GitHub and PyPI have it
+            self.add(user)
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         self.add(pair)
         return pair

@@ -27,6 +27,7 @@ from fmnist_tfds.download import (
     credentials,
     explain,
     identify,
+    library_logs,
     redirects,
     second_look,
     session,
@@ -297,6 +298,7 @@ def _opened(order: Order, watch: Watch, delivery: Delivery) -> None:
     try:
         import fsspec
 
+        library_logs.attach()
         with fsspec.open(order.url, "rb").open() as stream:
             watch.is_connected = True
             delivery.problem = _copy(order, watch, stream, 0, 0, None)

@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 import urllib.parse
+import warnings
 
 import pytest
 
@@ -482,6 +483,37 @@ def test_libraries_log_our_requests_for_debugging_without_secret_and_traceback(t
     assert all(r.levelno == logging.DEBUG and r.exc_info is None for r in theirs)
     assert PLAIN[:5] not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_warnings_and_log_lines_of_others_reach_the_terminal_masked(verbosity, capsys):
+    assert cli.run(["config", f"--verbosity={verbosity}"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"https://u:{PLAIN}@a.example/?{PLAIN}: unverified", stacklevel=1)
+    try:
+        raise ValueError(f"http://a.example/?{PLAIN}")
+    except ValueError:
+        logging.getLogger("some.library").exception("url: /x?%s", PLAIN)
+    err = capsys.readouterr().err
+    assert "https://***@a.example/?***" in err
+    assert "url: /x?***" in err
+    assert ("Traceback" in err) == (verbosity >= 1)
+    assert PLAIN[:5] not in err
+
+
+def test_doctor_survives_a_secret_that_is_the_port_of_a_redirect(site):
+    with family.Mirror(BODIES) as there:
+        port = there.url.rpartition(":")[2].strip("/")
+
+        def away(handler, name, body):
+            where = f"http://localhost:{port}/{name}"
+            _said(handler, 302, "Found", b"", f"Location: {where}")
+
+        with family.Mirror({}, away) as hostile:
+            site.write("bearer", port, hostile.url, there.url)
+            assert _take(site, (WAYS_OUT[5], WAYS_OUT[6])) == [0, 0]
+    assert "Traceback" not in site.said
 
 
 def test_what_libraries_log_about_others_requests_is_left_as_it_is(caplog):

@@ -79,7 +79,8 @@ _Entry = tuple[str, int, str, str]  # host, port, scheme, why
 def _entries(source: findings.Source) -> list[_Entry]:
     """The hosts that must be allowed for one source: its own and where it redirects to."""
     own = _entry(source.url, "")
-    found = [own, *(_entry(hop, f"{own[0]} redirects there") for hop in source.hops)]
+    hops = [hop for hop in source.hops if "://" in hop]  # the others are masked whole
+    found = [own, *(_entry(hop, f"{own[0]} redirects there") for hop in hops)]
     if not source.hops:
         known = addresses.KNOWN_REDIRECTS.get(own[0], ())
         found += [(host, own[1], own[2], f"{own[0]} redirects there") for host in known]

@@ -514,7 +514,7 @@ def test_doctor_survives_a_secret_that_is_the_port_of_a_redirect(site):
             site.write("bearer", port, hostile.url, there.url)
             codes = _take(site, (WAYS_OUT[5], WAYS_OUT[6]))
     assert codes == [0, 0]
-    assert "http://localhost:***/" in site.said
+    assert '"***"' in site.said  # where it led to
 
 
 def test_what_libraries_log_about_others_requests_is_left_as_it_is(caplog):

@@ -28,14 +28,27 @@ def _stderr() -> rich_console.Console:
     return rich_console.Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class _Lines(logging.Formatter):
+    """The message alone, URLs in it masked, whoever logs it; tracebacks only where asked for."""
+
+    def __init__(self, *, with_tracebacks: bool) -> None:
+        super().__init__("%(message)s")
+        self._with_tracebacks = with_tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record) if self._with_tracebacks else record.getMessage()
+        return settings.mask_urls(text)
+
+
 def set_up_logging(verbosity: int) -> None:
     """Our own reports, and others' warnings, as plain lines on stderr.
 
     Verbosity 1 adds others' information; below 0 nothing is said but errors.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines(with_tracebacks=verbosity >= 1))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     absl_logging.use_python_logging(quiet=True)
     level = absl_logging.INFO if verbosity >= 1 else absl_logging.WARNING
     absl_logging.set_verbosity(level)
@@ -62,20 +75,24 @@ def print_line(text: str) -> None:
 
 
 def print_error(error: errors.FmnistError, *, as_json: bool) -> None:
-    """The message and the hint to stderr; with as_json one document to stdout as well."""
+    """The message and the hint to stderr; with as_json one document to stdout as well.
+
+    URLs in the message are masked here as well: what was typed in the wrong place is quoted there.
+    """
+    message = settings.mask_urls(error.message)
     if as_json:
         document = {
             "ok": False,
             "error": {
                 "reference": error.reference,
-                "message": error.message,
+                "message": message,
                 "hint": error.hint,
             },
         }
         print(json.dumps(document, indent=2))
     console = _stderr()
     console.print("error:", style="bold red", end=" ")
-    console.print(error.message, markup=False)
+    console.print(message, markup=False)
     if error.hint:
         console.print("hint:", style="bold", end=" ")
         console.print(error.hint, markup=False)
@@ -83,7 +100,7 @@ def print_error(error: errors.FmnistError, *, as_json: bool) -> None:
 
 def print_traceback(error: BaseException) -> None:
     """The traceback to stderr."""
-    print("".join(traceback.format_exception(error)), file=sys.stderr)
+    print(settings.mask_urls("".join(traceback.format_exception(error))), file=sys.stderr)
 
 
 class _Bars:
@@ -162,7 +179,9 @@ def print_settings(found: settings.Settings) -> None:
     for scheme, proxy in environment.proxies.items():
         print(f"{scheme + ' proxy':{width}}  {settings.mask_proxy(proxy)}  [environment]")
     if environment.no_proxy:
-        print(f"{'no proxy for':{width}}  {environment.no_proxy}  [NO_PROXY]")
+        print(
+            f"{'no proxy for':{width}}  {settings.mask_no_proxy(environment.no_proxy)}  [NO_PROXY]"
+        )
     if environment.ca_bundle:
         print(f"{'ca bundle':{width}}  {environment.ca_bundle}  [environment]")
     print(f"mirrors  [{found.origins['mirrors']}]")

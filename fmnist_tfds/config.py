@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import urllib.parse
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import platformdirs
 
-from fmnist_tfds import catalog, environment_check, errors, settings, toml_file
+from fmnist_tfds import catalog, environment_check, errors, mirror_list, settings, toml_file
 from fmnist_tfds.download import findings
 
 _PREFIX = "FMNIST_TFDS_"
@@ -83,7 +83,7 @@ def load(
         toml.table.get("order", tuple(named.values()) or None) if toml else None,
         "default",
     )
-    sources, off, notes = _expand(listed, named, origins["mirrors"], dataset)
+    sources, off, notes = mirror_list.expand(listed, named, origins["mirrors"], dataset)
     cache = pick(
         "cache.dir",
         cache_dir,
@@ -135,26 +135,45 @@ def variable(name: str) -> str:
 
 
 def resolve_secret(value: str) -> str:
-    """The text that a reference ("env:NAME", "file:/path") stands for; a literal as it is.
+    """The text that a reference ("env:NAME", "file:/path") stands for, without white space around
+    it; a literal as it is.
 
     Raises:
-        ConfigError: the variable is unset, or the file cannot be read.
+        ConfigError: the variable is unset, the file cannot be read, or what is there is no one
+            line of text. Nothing of it is shown.
     """
-    kind, colon, rest = value.partition(":")
-    if colon and kind == "env":
-        if not (secret := os.environ.get(rest)):
+    kind, _, rest = value.partition(":")
+    if not is_reference(value):
+        return value
+    if kind == "env":
+        secret = os.environ.get(rest, "").strip()
+        if not secret:
             raise errors.ConfigError(
-                f"secret {value!r}: the environment variable {rest} is not set",
+                f"secret {value!r}: the environment variable {rest} is not set, or empty",
                 hint=f"export {rest}=…",
             )
-        return secret
-    if colon and kind == "file":
+    else:
         try:
-            return pathlib.Path(rest).read_text(encoding="utf-8").strip()
+            # Windows editors put a byte order mark in front.
+            secret = pathlib.Path(rest).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             said = getattr(error, "strerror", None) or "it is not text"
-            raise errors.ConfigError(f"secret {value!r}: cannot be read: {said}") from error
-    return value
+            # From None: the codec's own error shows a byte of it.
+            raise errors.ConfigError(f"secret {value!r}: cannot be read: {said}") from None
+        if not secret:
+            raise errors.ConfigError(f"secret {value!r}: the file is empty")
+    if not is_one_line(secret):
+        raise errors.ConfigError(
+            f"secret {value!r}: it holds a line break, a control character or a byte that is no "
+            "text; no word of it is shown",
+            hint="store the secret alone, as one line of UTF-8 text",
+        )
+    return secret
+
+
+def is_one_line(text: str) -> bool:
+    """True if `text` holds no control character, line separator or undecodable byte."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
 
 
 def is_reference(value: str) -> bool:
@@ -169,58 +188,6 @@ def training_table(path: str | os.PathLike[str]) -> dict[str, Any]:
         ConfigError: the file cannot be read or is not TOML.
     """
     return dict(toml_file.read(path).table.get("training", {}))
-
-
-def _expand(
-    listed: str | Iterable[str | settings.Mirror],
-    named: Mapping[str, settings.Mirror],
-    origin: str,
-    dataset: catalog.Catalog,
-) -> tuple[tuple[settings.Mirror, ...], bool, tuple[str, ...]]:
-    """The mirrors that a list names, whether it says "off", and remarks for the user."""
-    entries = listed.split(",") if isinstance(listed, str) else list(listed)
-    found: list[settings.Mirror] = []
-    notes: list[str] = []
-    off = False
-    for raw in entries:
-        entry = raw.strip() if isinstance(raw, str) else raw
-        if isinstance(entry, settings.Mirror):
-            found.append(entry)
-        elif entry == "off":
-            off = True
-        elif entry == "default":
-            found.extend(settings.Mirror(url=url) for url in dataset.mirrors)
-        elif entry in named:
-            found.append(named[entry])
-        elif entry:
-            found.append(_unnamed(entry, named, origin, notes))
-    if off and any(not mirror.is_local for mirror in found):
-        raise errors.ConfigError(
-            f"mirrors ({origin}): 'off' forbids the network, yet network mirrors stand beside it",
-            hint="list 'off' alone or with folders only",
-        )
-    if not found and not off:
-        raise errors.ConfigError(
-            f"mirrors ({origin}): the list is empty",
-            hint="write 'default' for the public mirrors or 'off' for none",
-        )
-    return tuple(dict.fromkeys(found)), off, tuple(notes)
-
-
-def _unnamed(
-    entry: str, named: Mapping[str, settings.Mirror], origin: str, notes: list[str]
-) -> settings.Mirror:
-    looks_like_name = not any(mark in entry for mark in ("/", "\\", ".", "{"))
-    if looks_like_name and not pathlib.Path(entry).exists():
-        valid = [*named, *toml_file.RESERVED_NAMES]
-        raise errors.ConfigError(
-            f"mirrors ({origin}): {entry!r} is no URL, no folder and no name in the TOML file",
-            hint=f"the nearest name is {toml_file.nearest(entry, valid)!r}",
-        )
-    url = toml_file.checked_url(entry, f"mirrors ({origin})")
-    if "://" in entry and urllib.parse.urlsplit(url).netloc != urllib.parse.urlsplit(entry).netloc:
-        notes.append(f"{entry} cannot work (S3 website endpoints have no TLS): using {url}")
-    return settings.Mirror(url=url)
 
 
 def _environment(env: Mapping[str, str]) -> settings.Environment:

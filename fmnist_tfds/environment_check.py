@@ -90,7 +90,7 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
         if "://" in entry or " " in entry:
             yield findings.Finding(
                 "NO_PROXY",
-                f"{settings.mask_url(entry) if '://' in entry else entry!r} is no host name",
+                f"{settings.mask_no_proxy(entry)!r} is no host name",
                 "write host names, suffixes or networks, separated by commas",
             )
     if not found.environment.proxies and not found.network.proxy:
@@ -102,7 +102,8 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
         if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(
                 "NO_PROXY",
-                f"{rules!r} keeps {host} from the proxy, though it is a public host",
+                f"{settings.mask_no_proxy(rules)!r} keeps {host} from the proxy, though it is a "
+                "public host",
                 "narrow NO_PROXY, or give the mirror a `proxy` of its own in the TOML file",
             )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Literal
@@ -214,12 +215,16 @@ def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
 
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
+# As urllib3 shows it: "Max retries exceeded with url: /a.gz?sig=…".
+_QUERY = re.compile(r"(/[^\s'\"<>?]*)\?[^\s'\"<>)]+")
+_HOST = re.compile(r"([\w.-]*|\[[0-9a-fA-F:.]+(%25\w+)?\])(:[0-9]{0,5})?/*")
 
 
 def proxy_problem(url: str) -> str:
     """Why `url` cannot be a proxy's URL, or ""; holds nothing of a user or password."""
-    if any(letter.isspace() for letter in url):
-        return "it holds white space"
+    if any(letter.isspace() or not letter.isprintable() for letter in url):
+        return "it holds white space or a control character"
     if "://" not in url:
         # requests, curl and urllib read "proxy:3128" as http://proxy:3128; so do we.
         url = f"http://{url}"
@@ -227,29 +232,53 @@ def proxy_problem(url: str) -> str:
         parts = urllib.parse.urlsplit(url)
         if "@" in parts.path + parts.query + parts.fragment:
             return "in a user or password, / ? # are written %2F %3F %23"
+    except ValueError:
+        return "the part before its path is no host"
+    try:
         _ = parts.port
-    except ValueError as error:
-        return str(error)
+    except ValueError:
+        # Python's own words would show it, and it may be the beginning of a password.
+        return "its port is no number up to 65535"
     if parts.scheme.lower() not in _PROXY_SCHEMES:
-        return f"the scheme {parts.scheme!r} is none of a proxy"
+        return f"its scheme is none of {', '.join(_PROXY_SCHEMES)}"
     return "" if parts.hostname else "it names no host"
 
 
 def mask_proxy(url: str) -> str:
-    """A proxy's URL fit to be shown, also where a / ? # in its password stands as it is."""
+    """A proxy's URL fit to be shown, also where a / ? # in its password stands as it is.
+
+    What follows the "@" is shown only where it is a host: a URL cut off holds a password there.
+    """
+    if url.startswith(("env:", "file:")):
+        return url
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
     user, at, host = rest.rpartition("@")
-    return f"{scheme}{mark}{'***' if user else ''}{at}{host}"
+    shown = host if _HOST.fullmatch(host) else "***"
+    return f"{scheme}{mark}{'***' if user else ''}{at}{shown}"
 
 
 def mask_url(url: str) -> str:
-    """`url` fit to be shown: user info and query values replaced by "***"."""
+    """`url` fit to be shown: user info and query replaced by "***"; a key may be a token as well.
+
+    So is a host with a port that is no number: the beginning of a user's password.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
-        netloc = parts.netloc
+        user, at, host = parts.netloc.rpartition("@")
+        _ = parts.port
     except ValueError:
         return "***"
-    if "@" in netloc:
-        netloc = "***@" + netloc.rpartition("@")[2]
-    query = "&".join(f"{pair.partition('=')[0]}=***" for pair in parts.query.split("&") if pair)
+    netloc = f"{'***' if user else ''}{at}{host}"
+    query = "***" if parts.query else ""
     return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def mask_urls(text: str) -> str:
+    """`text` with every URL in it fit to be shown, also those without scheme and host."""
+    return _QUERY.sub(r"\1?***", _URL.sub(lambda match: mask_url(match.group(0)), text))
+
+
+def mask_no_proxy(rules: str) -> str:
+    """NO_PROXY fit to be shown: somebody may have put whole URLs there."""
+    shown = (mask_proxy(rule) if "@" in rule else rule for rule in rules.split(","))
+    return ",".join(mask_url(rule) if "://" in rule else rule for rule in shown)

@@ -249,7 +249,7 @@ def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str
     Raises:
         ConfigError: not a URL, or one that carries a password.
     """
-    _, colon, _ = entry.partition("://")
+    scheme, colon, _ = entry.partition("://")
     if not colon:
         folder = (base or pathlib.Path.cwd()) / pathlib.Path(entry).expanduser()
         template = "{filename}" in entry
@@ -260,19 +260,22 @@ def checked_url(entry: str, where: str, base: pathlib.Path | None = None) -> str
         parts = urllib.parse.urlsplit(entry)
         _ = parts.port
         has_credentials = bool(parts.password or parts.username)
-    except ValueError as error:
-        # A password that holds a "/" ends up as the port: no word of it is shown.
+    except ValueError:
+        # A password that holds a "/" or "," ends up as the port: no word of it is shown, nor of
+        # Python's own message, which quotes it.
         has_credentials = "@" in entry
         if not has_credentials:
-            shown = settings.mask_url(entry)
-            raise errors.ConfigError(f"{where}: not a URL: {shown}: {error}") from error
+            raise errors.ConfigError(
+                f"{where}: not a URL: {scheme}://***: no host, or a port that is no number",
+                hint="a comma inside a URL is written %2C; a password belongs into auth = {…}",
+            ) from None
     if has_credentials:
         raise errors.ConfigError(
-            f"{where}: credentials in a URL: {settings.mask_url(settings.mask_proxy(entry))}",
+            f"{where}: credentials in a URL: {settings.mask_proxy(entry)}",
             hint="name the mirror in a TOML file and give it auth = { type = … }; see configs/",
         )
     if parts.scheme in settings.HTTP_SCHEMES and not parts.hostname:
-        raise errors.ConfigError(f"{where}: no host in {entry!r}")
+        raise errors.ConfigError(f"{where}: no host in {scheme}://***")
     if parts.hostname == WEBSITE_HOST and parts.scheme == "https":
         # Website endpoints have no TLS; at least ten public code bases hard-code this address.
         return REST_BASE

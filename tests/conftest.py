@@ -116,6 +116,7 @@ def _same_logging() -> Iterator[None]:
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
     absl_logging.set_verbosity(verbosity)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

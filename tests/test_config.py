@@ -93,7 +93,7 @@ def test_file_name_goes_before_the_query_of_a_base_url():
         ),
         ("[[mirrors]]\nurl = 'https://a.example/'\nca_bundle = 'none.pem'\n", "there is no file"),
         ("[[mirrors]]\nurl = 'https://a.example/'\nauth = {type = 'magic'}\n", "expected one of"),
-        ('[network]\nproxy = "http://proxy.corp:port"\n', "'port'"),
+        ('[network]\nproxy = "http://proxy.corp:port"\n', "its port is no number up to 65535"),
         ('[network]\nproxy = "http://[proxy"\n', "expected a proxy URL"),
         ('[network]\nproxy = "http://u:p/x@proxy:1"\n', "written %2F"),
         ('[network]\nproxy = "http://u:p@proxy:1"\n', "a secret may not stand in the file"),
@@ -116,7 +116,7 @@ def test_file_name_goes_before_the_query_of_a_base_url():
         ("[[mirrors]]\nurl = 'https://a.example/'\nheaders = {X-Key = 1234}\n", "got a number"),
         ("[[mirrors]]\nurl = 'https://u:hunter2/x@a.example/'\n", "credentials in a URL"),
         ("order = 'https://u:hunter2#x@a.example/?key=1234'\n", "credentials in a URL"),
-        ("order = 'https://a.example:99999/?key=1234'\n", "not a URL: https://a.example:99999/"),
+        ("order = 'https://a.example:99999/?key=1234'\n", "not a URL"),
     ],
 )
 def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
@@ -197,7 +197,7 @@ def test_secrets_are_resolved_late_and_named_when_missing(tmp_path, monkeypatch)
 
 def test_masked_url_shows_neither_password_nor_query_values():
     shown = settings.mask_url("https://user:pass@a.example/x?sig=abc&v=1")
-    assert shown == "https://***@a.example/x?sig=***&v=***"
+    assert shown == "https://***@a.example/x?***"
 
 
 @pytest.mark.parametrize(

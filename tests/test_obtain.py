@@ -176,9 +176,9 @@ def test_files_that_failed_alike_share_one_table_in_whatever_order_they_asked():
     ("proxy", "problem"),
     [
         ("http://a b:x", "white space"),
-        ("http://proxy.corp:port", "'port'"),
-        ("proxy.corp:3128:99", "'3128:99'"),
-        ("http://[proxy", "IPv6"),
+        ("http://proxy.corp:port", "its port is no number"),
+        ("proxy.corp:3128:99", "its port is no number"),
+        ("http://[proxy", "is no host"),
         ("http://ann:hun/ter2@proxy.corp:3128", "written %2F"),
     ],
 )

@@ -79,7 +79,8 @@ _Entry = tuple[str, int, str, str]  # host, port, scheme, why
 def _entries(source: findings.Source) -> list[_Entry]:
     """The hosts that must be allowed for one source: its own and where it redirects to."""
     own = _entry(source.url, "")
-    found = [own, *(_entry(hop, f"{own[0]} redirects there") for hop in source.hops)]
+    hops = [hop for hop in source.hops if "://" in hop]  # the others are masked whole
+    found = [own, *(_entry(hop, f"{own[0]} redirects there") for hop in hops)]
     if not source.hops:
         known = addresses.KNOWN_REDIRECTS.get(own[0], ())
         found += [(host, own[1], own[2], f"{own[0]} redirects there") for host in known]
@@ -89,7 +90,11 @@ def _entries(source: findings.Source) -> list[_Entry]:
 def _entry(url: str, why: str) -> _Entry:
     parts = urllib.parse.urlsplit(url)
     scheme = parts.scheme.lower()
-    return parts.hostname or "", parts.port or _PORTS[scheme], scheme.upper(), why
+    try:
+        port = parts.port
+    except ValueError:  # masked: a server put a secret there
+        port = None
+    return parts.hostname or "", port or _PORTS.get(scheme, 443), scheme.upper(), why
 
 
 def _fewest(

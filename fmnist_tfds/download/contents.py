@@ -129,7 +129,7 @@ def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: 
     if start.lstrip()[:1] == b"<":
         page = explain.from_response(200, {}, start, url="", route=transfer.Delivery().route)
         return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
-    seen = f"{file.name} starts with {start[:8]!r}, not with gzip's 1f 8b"
+    seen = f"{file.name} {identify.beginning(start)}; gzip starts with 1f 8b"
     return Beginning(causes.named("wrong-content" if start else "truncated", seen))
 
 

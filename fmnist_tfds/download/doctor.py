@@ -20,12 +20,13 @@ from fmnist_tfds import catalog, settings
 from fmnist_tfds.download import (
     allowlist,
     causes,
+    credentials,
+    exceptions,
     findings,
     health,
     on_disk,
     probes,
     remedies,
-    session,
     transfer,
     verdict,
 )
@@ -64,10 +65,13 @@ def examine(
         wall: seconds since 1970.
     """
     start, started_at = clock(), wall()
-    secrets = session.Secrets()
+    secrets = credentials.Secrets()
     remote = _remote(options, dataset, secrets, clock, sleep, wall)
     near = on_disk.at_hand(options, dataset, adopting, local)
-    found = [findings.masked(s, secrets.mask) for s in (*near, *remote)]
+    found = [
+        findings.masked(s, lambda text: exceptions.shortened(secrets.mask(text)))
+        for s in (*near, *remote)
+    ]
     sources = verdict.with_owners(found)
     judged = verdict.judge(sources, dataset)
     return findings.Report(
@@ -95,7 +99,7 @@ def limit_s(options: settings.Settings) -> float:
 def _remote(
     options: settings.Settings,
     dataset: catalog.Catalog,
-    secrets: session.Secrets,
+    secrets: credentials.Secrets,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
     wall: Callable[[], float],

@@ -39,6 +39,7 @@ _REFUSED = {
     errno.EACCES: "connecting is not permitted on this machine",
     errno.EPERM: "connecting is not permitted on this machine",
 }
+_MOST_EVIDENCE = 300
 _CUT = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 
 
@@ -191,5 +192,10 @@ def _target(url: str, route: settings.Route) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks, at most 160 characters."""
-    return " ".join(text.split())[:160]
+    """`text` without line breaks. Not cut: half a secret would be no secret that can be found."""
+    return " ".join(text.split())
+
+
+def shortened(text: str) -> str:
+    """Evidence fit to be shown, once its secrets are masked: at most 300 characters."""
+    return text if len(text) <= _MOST_EVIDENCE else f"{text[:_MOST_EVIDENCE]}…"

@@ -17,6 +17,7 @@ CAUSES = causes.CAUSES
 Explanation = causes.Explanation
 named = causes.named
 
+_PROXY_SCHEMES = {"basic", "digest", "bearer", "ntlm", "negotiate", "kerberos"}
 # http.client: OSError("Tunnel connection failed: 403 Forbidden").
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
@@ -139,6 +140,7 @@ def from_response(
 def _proxy_authentication(headers: Mapping[str, str], route: settings.Route) -> causes.Explanation:
     offers = ", ".join(v for k, v in headers.items() if k.lower() == "proxy-authenticate")
     schemes = {offer.split()[0].lower() for offer in offers.split(",") if offer.strip()}
+    schemes &= _PROXY_SCHEMES  # the rest may be anything
     evidence = f"407 from {exceptions.proxy_name(route)}"
     if schemes & {"ntlm", "negotiate", "kerberos"} and "basic" not in schemes:
         return causes.named(

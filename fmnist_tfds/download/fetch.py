@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fmnist_tfds import catalog, errors, settings
-from fmnist_tfds.download import backoff, explain, health, lap, progress, race, session
+from fmnist_tfds.download import backoff, credentials, explain, health, lap, progress, race
 from fmnist_tfds.download import store as stores
 
 Attempt = lap.Attempt
@@ -117,7 +117,7 @@ class _Job:
         )
         mirrors = [m for m in options.mirrors if m.is_local or not options.offline]
         self.health = health.Health(mirrors, store.mirror_memory(), wall())
-        self.secrets = session.Secrets()
+        self.secrets = credentials.Secrets()
         self.stopped = threading.Event()
         self._noted: set[tuple[settings.Mirror, str]] = set()
         self._noted_lock = threading.Lock()

@@ -161,14 +161,17 @@ class Report:
 
 
 def masked(source: Source, mask: Callable[[str], str]) -> Source:
-    """`source` with every text passed through `mask`."""
+    """`source` with every text passed through `mask`.
+
+    Its own address stays, whatever secret is a word of it: the firewall request needs the host.
+    """
     return dataclasses.replace(
         source,
         **{
             field.name: _masked(getattr(source, field.name), mask)
             for field in dataclasses.fields(source)
             # A remedy is our own text; the mask would eat "user:password@" in it.
-            if field.name not in ("stages", "owner", "cause", "remedy")
+            if field.name not in ("url", "name", "host", "stages", "owner", "cause", "remedy")
         },
         stages=tuple(dataclasses.replace(s, detail=mask(s.detail)) for s in source.stages),
     )

@@ -19,6 +19,8 @@ from fmnist_tfds import catalog, errors
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LAYERS = 3
+_MAGIC_BYTES = 4
+_TEXT = frozenset(range(0x20, 0x7F)) | set(b"\t\r\n")
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _HTML = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*|<\?xml[^>]*\?>\s*)*<(?:!doctype html|html|head)\b",
@@ -163,6 +165,19 @@ def _found(
     return Identity(verdict, detail, file)
 
 
+def beginning(data: bytes) -> str:
+    """What stands at the beginning of a file that is none of ours.
+
+    Text is not quoted: a server may echo a token there, of which a piece is no secret to find.
+    """
+    head = data[:_MAGIC_BYTES]
+    if not data.strip():
+        return "is empty"
+    if all(byte in _TEXT for byte in data[:64]):
+        return "is text"
+    return f"starts with the bytes {head.hex(' ')}"
+
+
 def _document(data: bytes) -> Identity | None:
     head = data[:_HEAD_BYTES]
     if found := _CLOUD_ERROR.search(head):
@@ -233,7 +248,7 @@ def _damaged(
         return Identity("corrupt", problem, None)
     shape = _idx_shape(data)
     if shape is None:
-        return Identity("unknown", f"{where} starts with {data[:16]!r}", None)
+        return Identity("unknown", f"{where} {beginning(data)}", None)
     promised = 4 + 4 * len(shape) + math.prod(shape)
     if len(data) < promised:
         return Identity("truncated", f"{where} has {len(data):,} of {promised:,} bytes", None)

@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fmnist_tfds import catalog, errors, settings
-from fmnist_tfds.download import explain, identify, session, store, transfer
+from fmnist_tfds.download import (
+    credentials,
+    exceptions,
+    explain,
+    identify,
+    library_logs,
+    store,
+    transfer,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class Lap:
         mirror: settings.Mirror,
         options: settings.Settings,
         into: store.Store,
-        secrets: session.Secrets,
+        secrets: credentials.Secrets,
         *,
         finished: threading.Event,
         failures: Callable[[], list[dict[str, Any]]],
@@ -97,7 +105,8 @@ class Lap:
     def _run(self) -> None:
         attempt: Attempt | None = None
         try:
-            attempt = self._try()
+            with library_logs.hushed(self._secrets.mask):
+                attempt = self._try()
         except transfer.Cancelled:
             attempt = self._result("cancelled")
         except errors.FmnistError as error:
@@ -181,7 +190,7 @@ class Lap:
             http_status=status,
             bytes=self.watch.received,
             seconds=round(self._clock() - self.watch.started, 3),
-            evidence=self._secrets.mask(why.evidence) if why else "",
+            evidence=exceptions.shortened(self._secrets.mask(why.evidence)) if why else "",
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
@@ -192,7 +201,7 @@ class Lap:
             "route": {
                 "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
-                "tls_issuer": delivery.issuer or None,
+                "tls_issuer": self._secrets.mask(delivery.issuer) or None,
                 "insecure_tls": route.insecure_tls,
             },
             "failed_attempts": self._failures(),

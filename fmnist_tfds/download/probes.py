@@ -19,9 +19,11 @@ from fmnist_tfds.download import (
     causes,
     connections,
     contents,
+    credentials,
     exceptions,
     explain,
     findings,
+    library_logs,
     session,
     transfer,
 )
@@ -68,7 +70,7 @@ class Probe:
         mirror: settings.Mirror,
         options: settings.Settings,
         dataset: catalog.Catalog,
-        secrets: session.Secrets,
+        secrets: credentials.Secrets,
         folder: pathlib.Path,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -94,11 +96,8 @@ class Probe:
             transfer.Cancelled: called off.
         """
         try:
-            if self._mirror.scheme in settings.HTTP_SCHEMES:
-                self._over_http()
-            else:
-                self._skip("dns", "tcp", "proxy", "tls", "range")
-                self._small_file()
+            with library_logs.hushed(self._secrets.mask):
+                self._look()
         except Failed as failed:
             self._fail(failed.stage, failed.why)
         except errors.ConfigError as error:
@@ -110,6 +109,13 @@ class Probe:
             self._fail("http", causes.Explanation("server-error", error.message, error.hint))
         finally:
             self._watch.close()
+
+    def _look(self) -> None:
+        if self._mirror.scheme in settings.HTTP_SCHEMES:
+            self._over_http()
+        else:
+            self._skip("dns", "tcp", "proxy", "tls", "range")
+            self._small_file()
 
     def cancel(self) -> None:
         """Ends a look that takes too long."""
@@ -151,7 +157,7 @@ class Probe:
 
     def _over_http(self) -> None:
         url = self._mirror.url_for(self._small.name)
-        route = session.route_to(self._options, self._mirror, url, self._secrets, home=True)
+        route = credentials.route_to(self._options, self._mirror, url, self._secrets, home=True)
         self._route = route
         if why := explain.malformed_proxy(route):
             self._owner = "this machine"

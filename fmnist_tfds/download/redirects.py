@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from fmnist_tfds import settings
-from fmnist_tfds.download import explain, session
+from fmnist_tfds.download import credentials, explain, session
 
 if TYPE_CHECKING:
     from fmnist_tfds.download import transfer
@@ -31,8 +31,8 @@ def follow(
     home = True
     for _ in range(MOST + 1):
         # Once away, never home again: the stranger would choose what home is asked for.
-        home = home and session.is_home(url, order.url)
-        route = session.route_to(order.options, order.mirror, url, order.secrets, home=home)
+        home = home and credentials.is_home(url, order.url)
+        route = credentials.route_to(order.options, order.mirror, url, order.secrets, home=home)
         delivery.route = route
         delivery.hops.append(url)
         if problem := explain.malformed_proxy(route) or session.unusable_certificates(route, url):
@@ -41,7 +41,7 @@ def follow(
         response = session.request(
             url,
             route=route,
-            headers={**session.headers_for(order.mirror, order.secrets, home=home), **headers},
+            headers={**credentials.headers_for(order.mirror, order.secrets, home=home), **headers},
             connect_timeout_s=network.connect_timeout_s,
             read_timeout_s=network.read_timeout_s,
         )

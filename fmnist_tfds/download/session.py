@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import functools
 import pathlib
-import re
 import socket
 import ssl
 import sys
 import threading
-import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
 import requests
 import requests.adapters
 import requests.auth
-import requests.utils
 import truststore
 import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 
 import fmnist_tfds
-from fmnist_tfds import config, settings
+from fmnist_tfds import settings
 from fmnist_tfds.download import causes, certificates
 
 USER_AGENT = f"fmnist_tfds/{fmnist_tfds.__version__} (+python-requests)"
-_SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
-# Shorter ones, such as "1" and "true", are words of other texts too.
-_LEAST_SECRET = 8
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 
 _watching = threading.local()
-
-
-class Secrets:
-    """Every secret that was resolved, so that no text that leaves us holds one."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-
-    def resolve(self, reference: str) -> str:
-        """The secret that `reference` stands for; a literal as it is.
-
-        Raises:
-            ConfigError: it cannot be read.
-        """
-        value = config.resolve_secret(reference)
-        if config.is_reference(reference):
-            self.add(value)
-        return value
-
-    def add(self, value: str) -> None:
-        """Remembers a secret."""
-        if value:
-            self._values |= {value, urllib.parse.quote(value, safe="")}
-
-    def mask(self, text: str) -> str:
-        """`text` without secrets, and with every URL in it fit to be shown."""
-        text = _URL.sub(lambda match: settings.mask_url(match.group(0)), text)
-        for value in sorted(self._values.copy(), key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
 
 
 def watch_connections(connected: Callable[[Any], None]) -> None:
@@ -174,26 +135,6 @@ def request(
         )
 
 
-def route_to(
-    options: settings.Settings, mirror: settings.Mirror, url: str, secrets: Secrets, *, home: bool
-) -> settings.Route:
-    """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
-
-    The query of `url` may be a signature: from now on its long values count as secrets.
-    """
-    for _, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query):
-        if len(value) >= _LEAST_SECRET:
-            secrets.add(value)
-    route = options.route(mirror, url)
-    proxy = secrets.resolve(route.proxy) if route.proxy else None
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if proxy and not settings.proxy_problem(proxy):
-        secrets.add(urllib.parse.urlsplit(proxy).password or "")
-        secrets.add(urllib.parse.unquote(urllib.parse.urlsplit(proxy).password or ""))
-    return dataclasses.replace(route, proxy=proxy, client_cert=route.client_cert if home else None)
-
-
 def unusable_certificates(route: settings.Route, url: str) -> causes.Explanation | None:
     """Why TLS to `url` cannot come about along `route`: a file of certificates is none."""
     if not url.lower().startswith("https:"):
@@ -207,43 +148,6 @@ def unusable_certificates(route: settings.Route, url: str) -> causes.Explanation
             said = f"the {what} {path}: {problem}"
             return causes.named("tls-untrusted", said, f"correct {remedy}")
     return None
-
-
-def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dict[str, str]:
-    """The mirror's headers and bearer token; away from `home` only what is no secret."""
-    found = {
-        name: secrets.resolve(value)
-        for name, value in mirror.headers
-        if home or not (config.is_reference(value) or name.lower() in _SENSITIVE_HEADERS)
-    }
-    auth = mirror.auth
-    if home and auth and auth.type == "bearer":
-        found["Authorization"] = f"Bearer {secrets.resolve(auth.token)}"
-    elif home and auth and auth.type == "basic":
-        user, password = secrets.resolve(auth.username), secrets.resolve(auth.password)
-        found["Authorization"] = _basic(user, password, secrets)
-    elif home and auth and (login := requests.utils.get_netrc_auth(mirror.url)):
-        found["Authorization"] = _basic(*login, secrets)
-    return found
-
-
-def _basic(user: str, password: str, secrets: Secrets) -> str:
-    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
-    secrets.add(password)
-    secrets.add(pair)
-    return f"Basic {pair}"
-
-
-def is_home(url: str, mirror_url: str) -> bool:
-    """True if secrets meant for `mirror_url` may go to `url`: same scheme, host and port, or the
-    same host's https where http was asked, both on their standard ports."""
-    here, there = urllib.parse.urlsplit(mirror_url), urllib.parse.urlsplit(url)
-    if (here.hostname or "").lower() != (there.hostname or "").lower():
-        return False
-    ports = {"http": 80, "https": 443}
-    mine = (here.scheme.lower(), here.port or ports.get(here.scheme.lower()))
-    other = (there.scheme.lower(), there.port or ports.get(there.scheme.lower()))
-    return mine == other or (mine == ("http", 80) and other == ("https", 443))
 
 
 def tls_issuer(response: requests.Response) -> str:

@@ -24,8 +24,10 @@ import requests
 from fmnist_tfds import catalog, errors, settings
 from fmnist_tfds.download import (
     connections,
+    credentials,
     explain,
     identify,
+    library_logs,
     redirects,
     second_look,
     session,
@@ -93,7 +95,7 @@ class Order:
     options: settings.Settings
     part: pathlib.Path
     dataset: catalog.Catalog
-    secrets: session.Secrets
+    secrets: credentials.Secrets
 
     @property
     def url(self) -> str:
@@ -296,6 +298,7 @@ def _opened(order: Order, watch: Watch, delivery: Delivery) -> None:
     try:
         import fsspec
 
+        library_logs.attach()
         with fsspec.open(order.url, "rb").open() as stream:
             watch.is_connected = True
             delivery.problem = _copy(order, watch, stream, 0, 0, None)

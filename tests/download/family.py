@@ -55,6 +55,12 @@ def without_gz(dataset):
     return dataclasses.replace(dataset, files=files)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    # With the usual 5, many connections at once wait a second for the second SYN.
+    request_queue_size = 128
+    daemon_threads = True
+
+
 class Mirror:
     """Answers each GET with `answer(handler, name, body)`; remembers paths and headers."""
 
@@ -73,8 +79,7 @@ class Mirror:
             def log_message(self, *args):
                 """Quiet."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()

@@ -43,9 +43,9 @@ def test_environment_names_the_spelling_that_wins(tmp_path):
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        ("http://proxy:port", "'port'"),
-        ("http://[proxy", "IPv6"),
-        ("ftp://proxy:21", "'ftp'"),
+        ("http://proxy:port", "its port is no number"),
+        ("http://[proxy", "is no host"),
+        ("ftp://proxy:21", "its scheme is none of http,"),
         ("http://", "no host"),
         ("http://proxy one:3128", "white space"),
         ("not a url", "white space"),

@@ -18,7 +18,7 @@ import family
 import pytest
 
 from fmnist_tfds import errors, obtain, settings
-from fmnist_tfds.download import backoff, fetch, lap, parts, race, session, transfer
+from fmnist_tfds.download import backoff, credentials, fetch, lap, parts, race, transfer
 from fmnist_tfds.download import store as stores
 
 DATASET, BODIES = family.make()
@@ -107,7 +107,7 @@ def test_a_signature_in_a_mirrors_query_is_never_shown(tmp_path):
 
 
 def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
-    secrets = session.Secrets()
+    secrets = credentials.Secrets()
     with family.Mirror(BODIES) as mirror:
         options = _options(tmp_path, mirror.url)
         part = tmp_path / "part"
@@ -154,7 +154,7 @@ def test_an_attempt_is_over_only_when_its_part_can_be_taken_over(tmp_path):
             options.mirrors[0],
             options,
             store,
-            session.Secrets(),
+            credentials.Secrets(),
             finished=finished,
             failures=list,
             clock=time.monotonic,

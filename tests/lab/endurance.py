@@ -25,7 +25,7 @@ import parts
 import trial
 
 from fmnist_tfds import catalog, obtain, settings
-from fmnist_tfds.download import session, transfer
+from fmnist_tfds.download import credentials, transfer
 
 
 @contextlib.contextmanager
@@ -239,7 +239,7 @@ def speed(real: pathlib.Path | None, repeats: int = 7) -> Speed:
             mirror = settings.Mirror(url=url)
             effective = trial.settings_for([mirror], folder / f"cache{number}")
             part = folder / f"part{number}"
-            order = transfer.Order(largest, mirror, effective, part, one, session.Secrets())
+            order = transfer.Order(largest, mirror, effective, part, one, credentials.Secrets())
             start = time.perf_counter()
             transfer.run(order, transfer.Watch())
             times["transfer"].append(time.perf_counter() - start)

@@ -12,7 +12,7 @@ import requests
 import scripted
 
 from fmnist_tfds import obtain, settings
-from fmnist_tfds.download import explain, second_look, session, transfer
+from fmnist_tfds.download import credentials, explain, second_look, transfer
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 LONGEST_S = 60.0
@@ -178,7 +178,7 @@ def test_server_that_says_late_that_it_wants_a_client_certificate_is_heard(lab, 
         options = settings.Settings(mirrors=(mirror,), cache_dir=tmp_path, network=network)
         file = lab.dataset.files[0]
         part = tmp_path / "part"
-        order = transfer.Order(file, mirror, options, part, lab.dataset, session.Secrets())
+        order = transfer.Order(file, mirror, options, part, lab.dataset, credentials.Secrets())
         watch = transfer.Watch()
         delivery = transfer.run(order, watch)
         watch.close()

@@ -42,7 +42,8 @@ class Evaluation:
 def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluation:
     """Trains, resuming from workdir/checkpoint if there is one, and evaluates on all test images.
 
-    Writes workdir/metrics.json, workdir/model.keras and workdir/checkpoint/.
+    Writes workdir/metrics.json, workdir/model.keras and workdir/checkpoint/. The saved model takes
+    pixels of 0 to 255, as they are in the data set, and needs nothing of this package.
 
     Raises:
         NotPreparedError: data_dir holds no prepared data set.
@@ -57,18 +58,21 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
     keras.mixed_precision.set_dtype_policy(policy)
+    data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}
+    # Pixels as they are: the model normalises, so that nobody who uses it has to.
+    pixels: dict[str, Any] = {**data, "dtype": "uint8", "verify": config.verify}
     train = input_pipeline.make_train(
         config.batch_size,
-        name=config.dataset,
-        data_dir=config.data_dir or None,
         seed=config.seed,
-        normalize=config.normalize,
-        verify=config.verify,
         augment=config.augment or None,
         source=config.source,
         epochs=config.epochs,
         drop_remainder=True,
+        **pixels,
     )
+    statistics = (0.0, 255.0)
+    if config.normalize == "standard":
+        statistics = input_pipeline.pixel_statistics(**data)
     steps = int(train.cardinality()) // config.epochs
     # After the data: a run that never began leaves no claim on the workdir.
     _claim(workdir, config)
@@ -81,14 +85,8 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)
-    test = input_pipeline.make_eval(
-        config.eval_batch_size,
-        name=config.dataset,
-        data_dir=config.data_dir or None,
-        normalize=config.normalize,
-        verify=config.verify,
-    )
-    model = build_model(config, steps=config.epochs * steps, jit=has_gpu)
+    test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
+    model = build_model(config, statistics=statistics, steps=config.epochs * steps, jit=has_gpu)
     recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     model.fit(
         train,
@@ -112,28 +110,38 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
         "parameters": int(model.count_params()),
         "backend": keras.backend.backend(),
         "precision": policy,
+        "input": _contract(statistics),
         "config": dataclasses.asdict(config),
     }
-    (workdir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    model.save(workdir / "model.keras")
+    part = workdir / ".part.model.keras"
+    model.save(part)
+    part.replace(workdir / "model.keras")
+    with atomic_file.replacing(workdir / "metrics.json") as stream:
+        stream.write((json.dumps(metrics, indent=2) + "\n").encode())
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
 
 
-def build_model(config: TrainingConfig, *, steps: int, jit: bool) -> Any:
-    """The compiled Keras model.
+def build_model(
+    config: TrainingConfig, *, statistics: tuple[float, float], steps: int, jit: bool
+) -> Any:
+    """The compiled Keras model: pixels [B, 28, 28, 1] of 0 to 255, uint8 or float, to logits [B, 10].
 
     Args:
         config: which model and learning rate.
+        statistics: what is subtracted from the pixels, and what they are then divided by.
         steps: length of the cosine schedule.
         jit: what jit_compile = "auto" means here.
     """
     import keras
 
+    mean, deviation = statistics
     width = {"small_cnn": 32, "wide_cnn": 96}[config.model]
     layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input(IMAGE_SHAPE),
+            # Keras's own layer: the saved model loads where this package is not installed.
+            layers.Rescaling(1 / deviation, -mean / deviation, dtype="float32"),
             layers.Conv2D(width, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(2 * width, 3, padding="same", activation="relu"),
@@ -162,6 +170,19 @@ def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
         predicted = np.asarray(model.predict_on_batch(images)).argmax(axis=-1)
         np.add.at(counts, (np.asarray(labels), predicted), 1)
     return counts
+
+
+def _contract(statistics: tuple[float, float]) -> dict[str, Any]:
+    """What model.keras takes and gives."""
+    mean, deviation = statistics
+    return {
+        "shape": [None, *IMAGE_SHAPE],
+        "dtype": "uint8 or float32",
+        "range": [0, 255],
+        "normalization": {"done_by": "the model", "mean": mean, "deviation": deviation},
+        "output": "logits; softmax makes them probabilities",
+        "class_names": list(catalog.FASHION_MNIST.class_names),
+    }
 
 
 class _Recorder:

@@ -1,4 +1,4 @@
-"""A saved model that holds `Preprocess` loads after `import fmnist_tfds`, in either order with Keras.
+"""A saved model that holds `Preprocess` loads after `import fmnist_tfds`, before Keras or after.
 
 Keras looks a layer of a .keras file up in its registry and imports no module but its own, and this
 package imports neither Keras nor TensorFlow. So the names are entered as soon as Keras is there,

@@ -5,11 +5,13 @@ Everything tunable is a key of [training]; everything written lies under workdir
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,6 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     keras.utils.set_random_seed(config.seed)
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
-    keras.mixed_precision.set_dtype_policy(policy)
     data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}
     # Pixels as they are: the model normalises, so that nobody who uses it has to.
     pixels: dict[str, Any] = {**data, "dtype": "uint8", "verify": config.verify}
@@ -86,7 +87,8 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)
     test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
-    model = build_model(config, statistics=statistics, steps=config.epochs * steps, jit=has_gpu)
+    with _dtype_policy(policy):
+        model = build_model(config, statistics=statistics, steps=config.epochs * steps, jit=has_gpu)
     recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     model.fit(
         train,
@@ -124,7 +126,7 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
 def build_model(
     config: TrainingConfig, *, statistics: tuple[float, float], steps: int, jit: bool
 ) -> Any:
-    """The compiled Keras model: pixels [B, 28, 28, 1] of 0 to 255, uint8 or float, to logits [B, 10].
+    """The compiled Keras model: pixels of 0 to 255 [B, 28, 28, 1], uint8 or float, to logits.
 
     Args:
         config: which model and learning rate.
@@ -271,6 +273,19 @@ def _has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Layers made in the block have the policy; whoever called us keeps their own."""
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
 def _precision(config: TrainingConfig, has_gpu: bool) -> str:

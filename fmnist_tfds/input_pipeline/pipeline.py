@@ -145,7 +145,7 @@ def pixel_statistics(
     builder: Any = None,
     name: str = _DATASET,
 ) -> tuple[float, float]:
-    """Mean and deviation of all training pixels (0 to 255): what "standard" subtracts and divides by.
+    """Mean and deviation of all training pixels (0 to 255), as "standard" takes them.
 
     For a model that normalises by itself: `Preprocess(statistics=…)`, or Keras's own `Rescaling`.
     Arguments and errors are those of `make_train`.

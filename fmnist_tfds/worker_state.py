@@ -70,7 +70,7 @@ class EpochFiles:
         """
         for epoch, path in sorted(self._files().items(), reverse=True):
             try:
-                with np.load(path, allow_pickle=False) as held:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
                     facts = json.loads(str(held["facts"]))
                     arrays = [held[str(number)] for number in range(len(held.files) - 1)]
             except (

@@ -1,4 +1,4 @@
-"""A stand-in of a few hundred examples, prepared, with the catalog entry that proves it."""
+"""A stand-in of a thousand examples, prepared, with the catalog entry that proves it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog, idx, training
 from fmnist_tfds.fmnist_synthetic import generator
 
-EXAMPLES = 600
+EXAMPLES = 1000
 
 
 @functools.cache
 def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8[600, 28, 28], labels uint8[600]), as they were generated."""
+    """(images uint8[1000, 28, 28], labels uint8[1000]), as they were generated."""
     images, labels = generator.generate(split)
     return images[:EXAMPLES], labels[:EXAMPLES]
 
@@ -40,7 +40,7 @@ def settings(data_dir: pathlib.Path, **changes: object) -> training.TrainingConf
 
 
 def known(*, wrong: str = "") -> catalog.Catalog:
-    """The entry with the digests of the 600 examples; those of the split `wrong` are others."""
+    """The entry with the digests of these examples; those of the split `wrong` are others."""
     files = []
     for file in catalog.FASHION_MNIST_SYNTHETIC.files:
         images, labels = arrays(file.split)

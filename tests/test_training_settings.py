@@ -96,15 +96,15 @@ def test_training_images_are_those_of_the_training_split_changed_only_where_aske
 def test_batch_size_and_epochs_decide_the_steps(begin):
     begun = begin(batch_size=70, epochs=3)
     shapes = {images.shape for images, _ in begun.train}
-    assert shapes == {(70, 28, 28, 1)}  # 40 of 600 are left out of each epoch
-    assert begun.options["steps_per_epoch"] == 8
+    assert shapes == {(70, 28, 28, 1)}  # 20 of 1,000 are left out of each epoch
+    assert begun.options["steps_per_epoch"] == 14
     assert begun.options["epochs"] == 3
-    assert int(begun.train.cardinality()) == 24
+    assert int(begun.train.cardinality()) == 42
 
 
 def test_evaluation_takes_every_test_image_in_order_by_its_own_batch_size(begin):
-    begun = begin(eval_batch_size=250, augment="flip")
-    assert [len(labels) for _, labels in begun.test] == [250, 250, 100]
+    begun = begin(eval_batch_size=400, augment="flip")
+    assert [len(labels) for _, labels in begun.test] == [400, 400, 200]
     images, labels = _joined(begun.test)
     wanted, classes = stand_in.arrays("test")
     np.testing.assert_array_equal(images[..., 0], wanted)
@@ -128,9 +128,9 @@ def test_training_and_test_images_are_normalised_by_the_training_split(begin):
 
 
 def test_learning_rate_falls_by_a_cosine_over_all_epochs(begin):
-    optimizer = begin(learning_rate=0.25, epochs=4).model.optimizer  # 24 steps
+    optimizer = begin(learning_rate=0.25, epochs=4).model.optimizer  # 40 steps
     found = []
-    for step in (0, 6, 12, 18, 24):
+    for step in (0, 10, 20, 30, 40):
         optimizer.iterations.assign(step)
         found.append(float(optimizer.learning_rate))
     wanted = [0.125 * (1 + np.cos(np.pi * part)) for part in (0, 0.25, 0.5, 0.75, 1)]

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import children
+import keras
 import numbered
 import numpy as np
 import pytest
@@ -120,6 +121,12 @@ def test_two_worker_processes_train_one_model(processes, numbered_data, tmp_path
     assert [epoch["steps"] for epoch in first["epochs"]] == [6]
     assert first["test_examples"] == numbered.TEST
     assert first | {"worker": 1} == second
+    model = keras.models.load_model(tmp_path / "work" / "model.keras")
+    weights = sum(np.abs(np.asarray(v)).sum(dtype=np.float64) for v in model.trainable_variables)
+    assert weights == pytest.approx(first["weights"], rel=1e-5)
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    assert np.isfinite(model.predict_on_batch(images)).all()
+    assert isinstance(model.layers[0], keras.layers.Rescaling), "it takes pixels as they are"
 
 
 @pytest.mark.slow
@@ -154,9 +161,9 @@ def test_killed_workers_started_again_go_on_from_the_newest_epoch_that_any_has_w
     second.kill()
     assert first.wait() == 1, "a killed worker ends the others, in bounded time"
     assert "Error" in first.output
-    # The node of the second is replaced; on the first the newest file is cut short.
-    shutil.rmtree(work / "worker-1")
-    before, newest = sorted((work / "worker-0").glob("*.npz"))[-2:]
+    # The node of the first is replaced; on the second the newest file is cut short.
+    shutil.rmtree(work / "worker-0")
+    before, newest = sorted((work / "worker-1").glob("*.npz"))[-2:]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     done = int(before.stem.removeprefix("epoch-"))
     kept = before.read_bytes()
@@ -166,9 +173,9 @@ def test_killed_workers_started_again_go_on_from_the_newest_epoch_that_any_has_w
     assert [epoch["examples"] for epoch in first["epochs"]] == [numbered.TRAIN]
     for worker in workers:
         assert f"going on after epoch {done}\n" in worker.output
-    assert f"{newest} is damaged and not used" in workers[0].output
+    assert f"{newest} is damaged and not used" in workers[1].output
     assert before.read_bytes() == kept
-    with np.load(before) as ours, np.load(work / "worker-1" / before.name) as handed_out:
+    with np.load(before) as ours, np.load(work / "worker-0" / before.name) as handed_out:
         assert ours.files == handed_out.files
         for name in ours.files:
             np.testing.assert_array_equal(ours[name], handed_out[name])

@@ -50,7 +50,7 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     Raises:
         NotPreparedError: data_dir holds no prepared data set.
         ConfigError: workdir holds the checkpoint of another configuration.
-        StoreError: workdir cannot be written.
+        StoreError: workdir cannot be written, or both checkpoints in it are damaged.
     """
     import keras
 
@@ -74,11 +74,15 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     statistics = (0.0, 255.0)
     if config.normalize == "standard":
         statistics = input_pipeline.pixel_statistics(**data)
+    test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
     steps = int(train.cardinality()) // config.epochs
     # After the data: a run that never began leaves no claim on the workdir.
     _claim(workdir, config)
+    with _dtype_policy(policy):
+        model = build_model(config, statistics=statistics)
+    _compile(model, config, steps=config.epochs * steps, jit=has_gpu)
+    backup, done = _restored(workdir / "checkpoint", model)
     history_file = workdir / "history.json"
-    done = _epochs_done(workdir / "checkpoint")
     # A killed run may have written an epoch here whose weights it did not save.
     history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
     if done:
@@ -86,9 +90,6 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)
-    test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
-    with _dtype_policy(policy):
-        model = build_model(config, statistics=statistics, steps=config.epochs * steps, jit=has_gpu)
     recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     model.fit(
         train,
@@ -97,10 +98,7 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
         steps_per_epoch=steps,
         shuffle=False,  # make_train has done it; Keras could only warn
         verbose=0,
-        callbacks=[
-            recorder.callback(keras),
-            keras.callbacks.BackupAndRestore(workdir / "checkpoint", delete_checkpoint=False),
-        ],
+        callbacks=[recorder.callback(keras), backup],
     )
     confusion = confusion_matrix(model, test)
     metrics = {
@@ -123,23 +121,19 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
 
 
-def build_model(
-    config: TrainingConfig, *, statistics: tuple[float, float], steps: int, jit: bool
-) -> Any:
-    """The compiled Keras model: pixels of 0 to 255 [B, 28, 28, 1], uint8 or float, to logits.
+def build_model(config: TrainingConfig, *, statistics: tuple[float, float]) -> Any:
+    """The Keras model: pixels of 0 to 255 [B, 28, 28, 1], uint8 or float, to logits [B, 10].
 
     Args:
-        config: which model and learning rate.
+        config: which model.
         statistics: what is subtracted from the pixels, and what they are then divided by.
-        steps: length of the cosine schedule.
-        jit: what jit_compile = "auto" means here.
     """
     import keras
 
     mean, deviation = statistics
     width = {"small_cnn": 32, "wide_cnn": 96}[config.model]
     layers = keras.layers
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input(IMAGE_SHAPE),
             # Keras's own layer: the saved model loads where this package is not installed.
@@ -155,6 +149,12 @@ def build_model(
             layers.Dense(catalog.NUM_CLASSES, dtype="float32"),
         ]
     )
+
+
+def _compile(model: Any, config: TrainingConfig, *, steps: int, jit: bool) -> None:
+    """Adam, on a cosine schedule of so many steps; `jit` is what jit_compile = "auto" means."""
+    import keras
+
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -162,7 +162,6 @@ def build_model(
         metrics=["accuracy"],
         jit_compile=jit if config.jit_compile == "auto" else config.jit_compile == "on",
     )
-    return model
 
 
 def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
@@ -230,10 +229,29 @@ class _Recorder:
         )
 
 
-def _epochs_done(checkpoint: pathlib.Path) -> int:
-    """How many epochs Keras's BackupAndRestore will take for trained."""
+def _restored(checkpoint: pathlib.Path, model: Any) -> tuple[Any, int]:
+    """Keras's BackupAndRestore, which has set the model's weights, and the epochs that they had.
+
+    Raises:
+        StoreError: neither of the two newest checkpoints can be read.
+    """
+    import keras
+
+    backup = keras.callbacks.BackupAndRestore(
+        checkpoint, double_checkpoint=True, delete_checkpoint=False
+    )
+    backup.set_model(model)
     note = checkpoint / "training_metadata.json"
-    return int(json.loads(note.read_text(encoding="utf-8"))["epoch"]) if note.exists() else 0
+    try:
+        # Not left to fit: where a kill cut the newest short, this goes back to the one before.
+        backup.on_train_begin()
+        done = int(json.loads(note.read_text(encoding="utf-8"))["epoch"]) if note.exists() else 0
+    except (OSError, ValueError, KeyError) as error:
+        raise errors.StoreError(
+            f"the checkpoint in {checkpoint} is damaged: {error}",
+            hint=f"delete {checkpoint} to start anew, or choose another --workdir",
+        ) from error
+    return backup, done
 
 
 def _claim(workdir: pathlib.Path, config: TrainingConfig) -> None:

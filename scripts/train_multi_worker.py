@@ -53,9 +53,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     pixels = {**data, "dtype": "uint8", "verify": arguments.verify}
     statistics = input_pipeline.pixel_statistics(**data)
     with strategy.scope():
-        model = training.build_model(
-            training.TrainingConfig(), statistics=statistics, steps=1, jit=False
-        )
+        model = training.build_model(training.TrainingConfig(), statistics=statistics)
         optimizer = keras.optimizers.Adam(arguments.learning_rate)
         optimizer.build(model.trainable_variables)
     test = input_pipeline.make_eval(arguments.eval_batch_size, shard=_shard(strategy), **pixels)

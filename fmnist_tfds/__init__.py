@@ -1,7 +1,8 @@
 """A Fashion-MNIST that always arrives, is provably the right bytes, and feeds the accelerator.
 
 Importing this package registers the data sets `fmnist_resilient` and `fmnist_synthetic` with
-TensorFlow Datasets; it never imports TensorFlow. The other public names are imported on first use:
+TensorFlow Datasets, and the layer `Preprocess` with Keras; it imports neither TensorFlow nor Keras.
+The other public names are imported on first use:
 
     obtain_files        the four verified files, from the cache, a folder or the mirrors
     load_data           drop-in for keras.datasets.fashion_mnist.load_data
@@ -14,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tensorflow_datasets.core import registered as _registered
+
+from fmnist_tfds import keras_registry as _keras_registry
 
 if TYPE_CHECKING:
     from fmnist_tfds import input_pipeline as input_pipeline
@@ -35,6 +38,7 @@ def _register(name: str) -> None:
 
 _register("fmnist_resilient")
 _register("fmnist_synthetic")
+_keras_registry.announce()
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as res
 
 _LOG = logging.getLogger(__name__)
 
+PICTURES = ("samples.png", "training_curve.png", "confusion_matrix.png")
 BANNER_LINES = (
     "SYNTHETIC STAND-IN: this is NOT Fashion-MNIST.",
     "No source delivered the real data (see above). Everything below was made with",
@@ -71,8 +72,8 @@ def run(
     plots.require_matplotlib()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # A receipt or a figure of an earlier run must not pass for this one's.
-        for name in ("receipt.json", "metrics.json"):
+        # Nothing of an earlier run must pass for this one's.
+        for name in ("receipt.json", "metrics.json", *PICTURES):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise errors.StoreError(
@@ -137,8 +138,7 @@ def _draw(out: pathlib.Path, builder: Any, found: training.Evaluation, *, synthe
     images = np.stack([image for image, _ in shown])
     labels = np.array([label for _, label in shown])
     names = catalog.FASHION_MNIST.class_names
-    plots.samples(out / "samples.png", images, labels, names, synthetic=synthetic)
-    plots.training_curve(out / "training_curve.png", found.history, synthetic=synthetic)
-    plots.confusion_matrix(
-        out / "confusion_matrix.png", found.confusion, names, synthetic=synthetic
-    )
+    samples, curve, confusion = (out / name for name in PICTURES)
+    plots.samples(samples, images, labels, names, synthetic=synthetic)
+    plots.training_curve(curve, found.history, synthetic=synthetic)
+    plots.confusion_matrix(confusion, found.confusion, names, synthetic=synthetic)

@@ -5,11 +5,13 @@ Everything tunable is a key of [training]; everything written lies under workdir
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,12 +44,13 @@ class Evaluation:
 def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluation:
     """Trains, resuming from workdir/checkpoint if there is one, and evaluates on all test images.
 
-    Writes workdir/metrics.json, workdir/model.keras and workdir/checkpoint/.
+    Writes workdir/metrics.json, workdir/model.keras and workdir/checkpoint/. The saved model takes
+    pixels of 0 to 255, as they are in the data set, and needs nothing of this package.
 
     Raises:
         NotPreparedError: data_dir holds no prepared data set.
         ConfigError: workdir holds the checkpoint of another configuration.
-        StoreError: workdir cannot be written.
+        StoreError: workdir cannot be written, or both checkpoints in it are damaged.
     """
     import keras
 
@@ -56,24 +59,30 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     keras.utils.set_random_seed(config.seed)
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
-    keras.mixed_precision.set_dtype_policy(policy)
+    data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}
+    # Pixels as they are: the model normalises, so that nobody who uses it has to.
+    pixels: dict[str, Any] = {**data, "dtype": "uint8", "verify": config.verify}
     train = input_pipeline.make_train(
         config.batch_size,
-        name=config.dataset,
-        data_dir=config.data_dir or None,
         seed=config.seed,
-        normalize=config.normalize,
-        verify=config.verify,
         augment=config.augment or None,
         source=config.source,
         epochs=config.epochs,
         drop_remainder=True,
+        **pixels,
     )
+    statistics = (0.0, 255.0)
+    if config.normalize == "standard":
+        statistics = input_pipeline.pixel_statistics(**data)
+    test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
     steps = int(train.cardinality()) // config.epochs
     # After the data: a run that never began leaves no claim on the workdir.
     _claim(workdir, config)
+    with _dtype_policy(policy):
+        model = build_model(config, statistics=statistics)
+    _compile(model, config, steps=config.epochs * steps, jit=has_gpu)
+    backup, done = _restored(workdir / "checkpoint", model)
     history_file = workdir / "history.json"
-    done = _epochs_done(workdir / "checkpoint")
     # A killed run may have written an epoch here whose weights it did not save.
     history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
     if done:
@@ -81,14 +90,6 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
     train = train.skip(done * steps)
-    test = input_pipeline.make_eval(
-        config.eval_batch_size,
-        name=config.dataset,
-        data_dir=config.data_dir or None,
-        normalize=config.normalize,
-        verify=config.verify,
-    )
-    model = build_model(config, steps=config.epochs * steps, jit=has_gpu)
     recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     model.fit(
         train,
@@ -97,10 +98,7 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
         steps_per_epoch=steps,
         shuffle=False,  # make_train has done it; Keras could only warn
         verbose=0,
-        callbacks=[
-            recorder.callback(keras),
-            keras.callbacks.BackupAndRestore(workdir / "checkpoint", delete_checkpoint=False),
-        ],
+        callbacks=[recorder.callback(keras), backup],
     )
     confusion = confusion_matrix(model, test)
     metrics = {
@@ -112,28 +110,34 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
         "parameters": int(model.count_params()),
         "backend": keras.backend.backend(),
         "precision": policy,
+        "input": _contract(statistics),
         "config": dataclasses.asdict(config),
     }
-    (workdir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    model.save(workdir / "model.keras")
+    part = workdir / ".part.model.keras"
+    model.save(part)
+    part.replace(workdir / "model.keras")
+    with atomic_file.replacing(workdir / "metrics.json") as stream:
+        stream.write((json.dumps(metrics, indent=2) + "\n").encode())
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
 
 
-def build_model(config: TrainingConfig, *, steps: int, jit: bool) -> Any:
-    """The compiled Keras model.
+def build_model(config: TrainingConfig, *, statistics: tuple[float, float]) -> Any:
+    """The Keras model: pixels of 0 to 255 [B, 28, 28, 1], uint8 or float, to logits [B, 10].
 
     Args:
-        config: which model and learning rate.
-        steps: length of the cosine schedule.
-        jit: what jit_compile = "auto" means here.
+        config: which model.
+        statistics: what is subtracted from the pixels, and what they are then divided by.
     """
     import keras
 
+    mean, deviation = statistics
     width = {"small_cnn": 32, "wide_cnn": 96}[config.model]
     layers = keras.layers
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input(IMAGE_SHAPE),
+            # Keras's own layer: the saved model loads where this package is not installed.
+            layers.Rescaling(1 / deviation, -mean / deviation, dtype="float32"),
             layers.Conv2D(width, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(2 * width, 3, padding="same", activation="relu"),
@@ -145,6 +149,12 @@ def build_model(config: TrainingConfig, *, steps: int, jit: bool) -> Any:
             layers.Dense(catalog.NUM_CLASSES, dtype="float32"),
         ]
     )
+
+
+def _compile(model: Any, config: TrainingConfig, *, steps: int, jit: bool) -> None:
+    """Adam, on a cosine schedule of so many steps; `jit` is what jit_compile = "auto" means."""
+    import keras
+
     schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -152,7 +162,6 @@ def build_model(config: TrainingConfig, *, steps: int, jit: bool) -> Any:
         metrics=["accuracy"],
         jit_compile=jit if config.jit_compile == "auto" else config.jit_compile == "on",
     )
-    return model
 
 
 def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
@@ -162,6 +171,19 @@ def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
         predicted = np.asarray(model.predict_on_batch(images)).argmax(axis=-1)
         np.add.at(counts, (np.asarray(labels), predicted), 1)
     return counts
+
+
+def _contract(statistics: tuple[float, float]) -> dict[str, Any]:
+    """What model.keras takes and gives."""
+    mean, deviation = statistics
+    return {
+        "shape": [None, *IMAGE_SHAPE],
+        "dtype": "uint8 or float32",
+        "range": [0, 255],
+        "normalization": {"done_by": "the model", "mean": mean, "deviation": deviation},
+        "output": "logits; softmax makes them probabilities",
+        "class_names": list(catalog.FASHION_MNIST.class_names),
+    }
 
 
 class _Recorder:
@@ -207,10 +229,29 @@ class _Recorder:
         )
 
 
-def _epochs_done(checkpoint: pathlib.Path) -> int:
-    """How many epochs Keras's BackupAndRestore will take for trained."""
+def _restored(checkpoint: pathlib.Path, model: Any) -> tuple[Any, int]:
+    """Keras's BackupAndRestore, which has set the model's weights, and the epochs that they had.
+
+    Raises:
+        StoreError: neither of the two newest checkpoints can be read.
+    """
+    import keras
+
+    backup = keras.callbacks.BackupAndRestore(
+        checkpoint, double_checkpoint=True, delete_checkpoint=False
+    )
+    backup.set_model(model)
     note = checkpoint / "training_metadata.json"
-    return int(json.loads(note.read_text(encoding="utf-8"))["epoch"]) if note.exists() else 0
+    try:
+        # Not left to fit: where a kill cut the newest short, this goes back to the one before.
+        backup.on_train_begin()
+        done = int(json.loads(note.read_text(encoding="utf-8"))["epoch"]) if note.exists() else 0
+    except (OSError, ValueError, KeyError) as error:
+        raise errors.StoreError(
+            f"the checkpoint in {checkpoint} is damaged: {error}",
+            hint=f"delete {checkpoint} to start anew, or choose another --workdir",
+        ) from error
+    return backup, done
 
 
 def _claim(workdir: pathlib.Path, config: TrainingConfig) -> None:
@@ -250,6 +291,19 @@ def _has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Layers made in the block have the policy; whoever called us keeps their own."""
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
 def _precision(config: TrainingConfig, has_gpu: bool) -> str:

@@ -15,7 +15,7 @@ class TrainingConfig:
     Attributes:
         dataset: TFDS name of a prepared data set.
         data_dir: TFDS data_dir, or "" for TFDS's default.
-        model: "small_cnn" (about 0.4 M parameters) or "wide_cnn" (about 2.6 M).
+        model: "small_cnn" (about 0.4 M parameters) or "wide_cnn" (about 3.8 M).
         epochs: passes over the training split.
         batch_size: examples per step.
         eval_batch_size: examples per evaluation step; the last batch may be smaller.

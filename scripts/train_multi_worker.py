@@ -9,7 +9,9 @@ not run under this strategy (ValueError: PerReplica); under MirroredStrategy it 
                        "task": {"type": "worker", "index": 0}}'
     python scripts/train_multi_worker.py --data_dir DIR --workdir DIR
 
-The last line printed is JSON.
+Start it again after a failure, on whatever nodes: it goes on after the newest epoch that any worker
+kept. The first worker leaves DIR/model.keras, which takes pixels of 0 to 255. The last line printed
+is JSON.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from fmnist_tfds import cli, cli_output, errors, input_pipeline, training
+from fmnist_tfds import cli, cli_output, errors, input_pipeline, training, worker_state
 from fmnist_tfds.input_pipeline import agreement
 
 
@@ -46,21 +49,30 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
     strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     keras.utils.set_random_seed(arguments.seed)
+    data = {"data_dir": arguments.data_dir, "name": arguments.dataset}
+    pixels = {**data, "dtype": "uint8", "verify": arguments.verify}
+    statistics = input_pipeline.pixel_statistics(**data)
     with strategy.scope():
-        model = training.build_model(training.TrainingConfig(), steps=1, jit=False)
+        model = training.build_model(training.TrainingConfig(), statistics=statistics)
         optimizer = keras.optimizers.Adam(arguments.learning_rate)
         optimizer.build(model.trainable_variables)
-    done = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoints = _checkpoints(arguments.workdir, resolver.task_id, model, optimizer, done)
-    data = {"data_dir": arguments.data_dir, "name": arguments.dataset, "verify": arguments.verify}
-    test = input_pipeline.make_eval(arguments.eval_batch_size, shard=_shard(strategy), **data)
-    agreement.check_agreement(
-        strategy,
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
-        dataset=arguments.dataset,
-        epochs_trained=int(done.numpy()),
-    )
+    test = input_pipeline.make_eval(arguments.eval_batch_size, shard=_shard(strategy), **pixels)
+    run = {
+        "dataset": arguments.dataset,
+        "seed": arguments.seed,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+    }
+    agreement.check_agreement(strategy, **run, epochs=arguments.epochs)
+    state = [*model.variables, *optimizer.variables]
+    files = None
+    if arguments.workdir is not None:
+        # Each worker keeps its own: no shared folder needed.
+        folder = arguments.workdir / f"worker-{resolver.task_id or 0}"
+        files = worker_state.EpochFiles(folder, run)
+    done = worker_state.adopt_newest(strategy, files, state)
+    if done:
+        print(f"going on after epoch {done}", flush=True)
 
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = input_pipeline.make_train(
@@ -68,9 +80,9 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
             seed=arguments.seed,
             shard=(context.input_pipeline_id, context.num_input_pipelines),
             service=arguments.service,
-            **data,
+            **pixels,
         )
-        for _ in range(int(done.numpy())):  # each iteration is the next epoch
+        for _ in range(done):  # each iteration is the next epoch
             next(iter(batches))
         return batches
 
@@ -78,19 +90,20 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     batches = strategy.distribute_datasets_from_function(make)
     step = _make_step(strategy, model, optimizer)
     history = []
-    while int(done.numpy()) < arguments.epochs:
+    for epoch in range(done + 1, arguments.epochs + 1):
         started, steps, seen, loss = time.perf_counter(), 0, 0, 0.0
         # A worker whose share is used up goes on with empty batches until all are done.
         for images, labels in batches:
             lost, count = step(images, labels)
             steps, seen, loss = steps + 1, seen + int(count), loss + float(lost)
-        done.assign_add(1)
         history.append({"examples": seen, "steps": steps, "loss": loss / max(seen, 1)})
         seconds = time.perf_counter() - started
-        print(f"epoch {int(done.numpy())}: {history[-1]} {seconds:.1f} s", flush=True)
-        if checkpoints is not None:
-            checkpoints.save()
+        if files is not None:
+            files.save(epoch, [np.asarray(variable) for variable in state])
+        print(f"epoch {epoch}: {history[-1]} {seconds:.1f} s", flush=True)
     correct, total = _evaluate(strategy, model, test)
+    if arguments.workdir is not None and _shard(strategy)[0] == 0:
+        model.save(arguments.workdir / "model.keras")
     return {
         "worker": resolver.task_id,
         "epochs": history,
@@ -107,7 +120,7 @@ def _make_step(strategy: tf.distribute.Strategy, model: Any, optimizer: Any) -> 
         context = tf.distribute.get_replica_context()
         mine = tf.cast(tf.size(labels), tf.float32)
         count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-        images, labels = _never_empty(images, labels)
+        images, labels = _never_empty(tf.cast(images, tf.float32), labels)
         with tf.GradientTape() as tape:
             loss = cross_entropy(labels, model(images, training=True)) * tf.minimum(mine, 1.0)
             scaled = loss / count
@@ -151,20 +164,6 @@ def _shard(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return index + (chiefs if resolver.task_type == "worker" else 0), chiefs + len(
         spec.get("worker", [])
     )
-
-
-def _checkpoints(workdir: pathlib.Path | None, worker: int | None, *parts: Any) -> Any:
-    """Each worker keeps its own: no shared folder needed; check_agreement compares the epochs."""
-    if workdir is None:
-        return None
-    model, optimizer, done = parts
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, done=done)
-    folder = workdir / f"worker-{worker or 0}"
-    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint)
-        print(f"restored {int(done.numpy())} epochs from {folder}", flush=True)
-    return manager
 
 
 def _arguments() -> argparse.Namespace:

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import stand_in
 import tensorflow_datasets as tfds
 
 import fmnist_tfds  # noqa: F401  registers
@@ -106,10 +107,22 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
     assert resumed.history[1]["loss"] == pytest.approx(straight.history[1]["loss"], rel=0.2)
 
 
-def test_workdir_of_another_configuration_is_refused(data_dir, tmp_path):
-    training._claim(tmp_path, _config(data_dir))
-    with pytest.raises(errors.ConfigError, match="batch_size: 100 -> 64"):
-        training._claim(tmp_path, _config(data_dir, batch_size=64))
+def test_training_goes_on_from_the_checkpoint_before_one_that_a_kill_cut_short(tmp_path, caplog):
+    data_dir = stand_in.prepare(tmp_path / "tfds")
+    config, run = stand_in.settings(data_dir, epochs=2), tmp_path / "run"
+    first = training.train_and_evaluate(config, run)
+    newest, before = (run / "checkpoint" / f"latest.weights.h5{end}" for end in ("", ".bkp"))
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    with caplog.at_level(logging.INFO, logger="fmnist_tfds"):
+        again = training.train_and_evaluate(config, run)
+    assert "going on after 1 of 2 epochs" in caplog.text
+    assert [entry["epoch"] for entry in again.history] == [1, 2]
+    assert again.history[0] == first.history[0]
+    assert again.history[1]["loss"] < first.history[0]["loss"]
+    for path in (newest, before):
+        path.write_bytes(b"cut")
+    with pytest.raises(errors.StoreError, match="is damaged"):
+        training.train_and_evaluate(config, run)
 
 
 def test_unprepared_data_is_one_clear_error(tmp_path):

@@ -139,6 +139,22 @@ def make_indices(
     )
 
 
+def pixel_statistics(
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    builder: Any = None,
+    name: str = _DATASET,
+) -> tuple[float, float]:
+    """Mean and deviation of all training pixels (0 to 255), as "standard" takes them.
+
+    For a model that normalises by itself: `Preprocess(statistics=…)`, or Keras's own `Rescaling`.
+    Arguments and errors are those of `make_train`.
+    """
+    return plan.Plan(
+        1, data_dir, builder, name, "train", None, "resident", False, False
+    ).statistics()
+
+
 def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True

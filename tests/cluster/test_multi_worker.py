@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import children
+import keras
 import numbered
 import numpy as np
 import pytest
@@ -119,6 +121,12 @@ def test_two_worker_processes_train_one_model(processes, numbered_data, tmp_path
     assert [epoch["steps"] for epoch in first["epochs"]] == [6]
     assert first["test_examples"] == numbered.TEST
     assert first | {"worker": 1} == second
+    model = keras.models.load_model(tmp_path / "work" / "model.keras")
+    weights = sum(np.abs(np.asarray(v)).sum(dtype=np.float64) for v in model.trainable_variables)
+    assert weights == pytest.approx(first["weights"], rel=1e-5)
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    assert np.isfinite(model.predict_on_batch(images)).all()
+    assert isinstance(model.layers[0], keras.layers.Rescaling), "it takes pixels as they are"
 
 
 @pytest.mark.slow
@@ -141,11 +149,33 @@ def test_worker_process_without_prepared_data_is_told(processes, tmp_path):
 
 
 @pytest.mark.slow
-def test_worker_process_that_is_killed_ends_the_others_in_bounded_time(processes, numbered_data):
-    options = ("--data_dir", numbered_data, *OPTIONS[:-1], 100, "--epochs", 50)
-    first, second = cluster(processes, 2, TRAIN, *options)
-    first.wait_for("training with 2 replicas")
-    second.wait_for("training with 2 replicas")
+def test_killed_workers_started_again_go_on_from_the_newest_epoch_that_any_has_whole(
+    processes, numbered_data, tmp_path
+):
+    work = tmp_path / "work"
+    options = ("--data_dir", numbered_data, "--dataset", "numbered_clothes", "--batch_size", 2001)
+    options += ("--workdir", work, "--epochs")
+    first, second = cluster(processes, 2, TRAIN, *options, 1000)
+    first.wait_for("epoch 2: ")
+    second.wait_for("epoch 2: ")
     second.kill()
-    assert first.wait() == 1
+    assert first.wait() == 1, "a killed worker ends the others, in bounded time"
     assert "Error" in first.output
+    # The node of the first is replaced; on the second the newest file is cut short.
+    shutil.rmtree(work / "worker-0")
+    before, newest = sorted((work / "worker-1").glob("*.npz"))[-2:]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    done = int(before.stem.removeprefix("epoch-"))
+    kept = before.read_bytes()
+    workers = cluster(processes, 2, TRAIN, *options, done + 1)
+    first, second = (worker.result() for worker in workers)
+    assert first | {"worker": 1} == second
+    assert [epoch["examples"] for epoch in first["epochs"]] == [numbered.TRAIN]
+    for worker in workers:
+        assert f"going on after epoch {done}\n" in worker.output
+    assert f"{newest} is damaged and not used" in workers[1].output
+    assert before.read_bytes() == kept
+    with np.load(before) as ours, np.load(work / "worker-0" / before.name) as handed_out:
+        assert ours.files == handed_out.files
+        for name in ours.files:
+            np.testing.assert_array_equal(ours[name], handed_out[name])

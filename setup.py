@@ -7,7 +7,7 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
-    r'__version__ = "(.+)"', (HERE / "fmnist_tfds" / "__init__.py").read_text(encoding="utf-8")
+    r'VERSION = "(.+)"', (HERE / "fmnist_tfds" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
 # The seams used in TFDS and TensorFlow are not all public: both ends of each bound are tested.
@@ -24,7 +24,7 @@ setuptools.setup(
     python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["fmnist_tfds", "fmnist_tfds.*"]),
     package_data={
-        "fmnist_tfds": ["py.typed", "*/*.md", "*/*.bib", "*/*.txt", "*/*.tsv", "*/*.bin"],
+        "": ["py.typed", "*.md", "*.bib", "*.txt", "*.tsv", "*.bin", "*.html"],
     },
     install_requires=[
         "absl-py>=2.0",
@@ -65,7 +65,7 @@ setuptools.setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
         "dev": ["pre-commit"],
     },
-    entry_points={"console_scripts": ["fmnist-tfds=fmnist_tfds.cli:main"]},
+    entry_points={"console_scripts": ["fmnist-tfds=fmnist_tfds.cli.main:main"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING, Any
 from tensorflow_datasets.core import registered as _registered
 
 from fmnist_tfds import keras_registry as _keras_registry
+from fmnist_tfds import version
 
 if TYPE_CHECKING:
     from fmnist_tfds import input_pipeline as input_pipeline
     from fmnist_tfds.keras_data import load_data as load_data
     from fmnist_tfds.obtain import obtain_files as obtain_files
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 __all__ = ["__version__", "input_pipeline", "load_data", "obtain_files"]
 
 _LAZY = {"obtain_files": "obtain", "load_data": "keras_data"}
 
 
 def _register(name: str) -> None:
-    builder = importlib.import_module(f"fmnist_tfds.{name}.{name}_dataset_builder").Builder
+    builder = importlib.import_module(f"fmnist_tfds.datasets.{name}.{name}_dataset_builder").Builder
     # `tfds build PATH` imports the builder, and so this package, with registration switched off;
     # a later `tfds.load` in the same process would then not find the name.
     _registered._DATASET_REGISTRY.setdefault(name, builder)

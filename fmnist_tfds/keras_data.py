@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fmnist_tfds import catalog, idx, obtain
-from fmnist_tfds.download import identify
+from fmnist_tfds import catalog, obtain
+from fmnist_tfds.formats import identify, idx
 
 _Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 

@@ -12,13 +12,18 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from fmnist_tfds import atomic_file, catalog, config, errors, settings
-from fmnist_tfds.download import explain, fetch, folder, identify, outcomes, receipts, report
+from fmnist_tfds import atomic_file, catalog, errors
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.download import failure_message, local_folder, results
 from fmnist_tfds.download import progress as progress_
-from fmnist_tfds.download import store as stores
+from fmnist_tfds.download.cache import receipts
+from fmnist_tfds.download.cache import store as stores
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.policy import downloader
+from fmnist_tfds.formats import identify
 
-FileOutcome = outcomes.FileOutcome
-Outcome = outcomes.Outcome
+FileOutcome = results.FileOutcome
+Outcome = results.Outcome
 
 
 def obtain_files(
@@ -55,7 +60,7 @@ def obtain_files(
         ObtainError: no source delivered a file; the message lists every one with its cause.
         StoreError: the cache or `out` cannot be written.
     """
-    effective = settings or config.load(
+    effective = settings or loader.load(
         mirrors=mirrors,
         manual_dir=manual_dir,
         cache_dir=cache_dir,
@@ -101,7 +106,7 @@ class _Ladder:
         self._started_s = time.monotonic()
         self._store = stores.Store(options.cache_dir / dataset.name, dataset)
         self._files: dict[str, FileOutcome] = {}
-        self._attempts: dict[str, list[fetch.Attempt]] = {f.name: [] for f in dataset.files}
+        self._attempts: dict[str, list[downloader.Attempt]] = {f.name: [] for f in dataset.files}
         self._records: dict[str, dict[str, Any]] = {}
         self._error: errors.FmnistError | None = None
 
@@ -117,13 +122,13 @@ class _Ladder:
             self._error = error
         missing = self._missing()
         if missing and self._options.offline:
-            off = explain.named("offline")
+            off = responses.named("offline")
             for file in missing:
                 self._attempts[file.name].append(
-                    fetch.Attempt("the network", "failed", off.cause, evidence=off.evidence)
+                    downloader.Attempt("the network", "failed", off.cause, evidence=off.evidence)
                 )
         if missing and self._error is None:
-            self._error = report.obtain_error(
+            self._error = failure_message.obtain_error(
                 missing,
                 self._attempts,
                 dataset=self._dataset,
@@ -161,15 +166,15 @@ class _Ladder:
     def _adopt_local(self) -> None:
         if not self._options.adopt_local:
             return
-        for place in importlib.import_module("fmnist_tfds.exchange.places").existing():
+        for place in importlib.import_module("fmnist_tfds.exchange.tool_folders").existing():
             if self._missing() and place.exists():
                 self._take(place)
 
     def _take(self, place: pathlib.Path) -> None:
         """Takes what `place` holds; what it lacks is on record as failed attempts."""
-        told: dict[str, fetch.Attempt] = {}
+        told: dict[str, downloader.Attempt] = {}
         for file in self._missing():
-            found = folder.find(place, file, self._dataset)
+            found = local_folder.find(place, file, self._dataset)
             if found.path is not None and found.identity is not None:
                 self._use(file, found.path, found.identity, found.attempt)
             else:
@@ -178,7 +183,7 @@ class _Ladder:
         lacking = [told[file.name] for file in self._missing()]
         # Where one file has its usual name, what the place lacks by name says more.
         has_no_names = len(lacking) == len(self._dataset.files) and all(
-            a.cause == "not-found" and a.evidence != folder.EMPTY for a in lacking
+            a.cause == "not-found" and a.evidence != local_folder.EMPTY for a in lacking
         )
         if refusal is not None and has_no_names:
             why = refusal.message.removeprefix(f"{place} ")
@@ -196,7 +201,7 @@ class _Ladder:
         file: catalog.SourceFile,
         path: pathlib.Path,
         identity: identify.Identity,
-        attempt: fetch.Attempt,
+        attempt: downloader.Attempt,
     ) -> None:
         is_canonical = identity.verdict == "genuine"
         if not is_canonical:
@@ -218,7 +223,7 @@ class _Ladder:
 
     def _adopt(self, place: pathlib.Path) -> errors.FmnistError | None:
         """Hands `place` to exchange.adopt for all files still missing; its refusal, if it does."""
-        adopt = importlib.import_module("fmnist_tfds.exchange.adopt")
+        adopt = importlib.import_module("fmnist_tfds.exchange.adopt.adopt")
         with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
             try:
                 made = adopt.adopt(place, pathlib.Path(scratch), dataset=self._dataset)
@@ -226,7 +231,7 @@ class _Ladder:
                 return error
             for file in self._missing():
                 published = self._publish_copy(made.files[file.name], file, str(place))
-                self._attempts[file.name].append(fetch.Attempt(url=str(place), outcome="ok"))
+                self._attempts[file.name].append(downloader.Attempt(url=str(place), outcome="ok"))
                 self._have(file, published, str(place))
         return None
 
@@ -248,7 +253,7 @@ class _Ladder:
         is_possible = any(m.is_local or not self._options.offline for m in self._options.mirrors)
         if not is_possible:
             return
-        result = fetch.fetch_all(
+        result = downloader.fetch_all(
             self._options, missing, self._store, report=self._report, deadline_s=deadline_s
         )
         for file in missing:

@@ -3,7 +3,7 @@
 
 import sys
 
-from fmnist_tfds import cli
+from fmnist_tfds.cli import main
 
 if __name__ == "__main__":
-    cli.main(["benchmark", *sys.argv[1:]])
+    main.main(["benchmark", *sys.argv[1:]])

@@ -13,8 +13,9 @@ import pathlib
 
 import numpy as np
 
-from fmnist_tfds import catalog, idx
-from fmnist_tfds.exchange import rows
+from fmnist_tfds import catalog
+from fmnist_tfds.exchange.adopt import row_order
+from fmnist_tfds.formats import idx
 
 
 def main(folder: pathlib.Path) -> None:
@@ -28,10 +29,10 @@ def main(folder: pathlib.Path) -> None:
             raise SystemExit(f"{folder / file.name} is not genuine")
         parts.append(idx.decode(payload, file.shape).reshape(file.shape[0], -1))
     images = np.concatenate(parts)
-    table = rows.RowTable.of_images(images)
+    table = row_order.RowTable.of_images(images)
     if (table.positions(images) != np.arange(len(images))).any():
         raise SystemExit("two images share a truncated digest")
-    out = pathlib.Path(rows.__file__).with_name(f"{catalog.FASHION_MNIST.name}-rows.bin")
+    out = pathlib.Path(row_order.__file__).with_name(f"{catalog.FASHION_MNIST.name}-rows.bin")
     out.write_bytes(table.to_bytes())
     print(f"{out.name}: {table.size:,} rows, {out.stat().st_size:,} bytes")
 

@@ -12,7 +12,11 @@ import sys
 from absl import app, flags
 
 import fmnist_tfds  # noqa: F401  registers the data sets
-from fmnist_tfds import cli, cli_output, config, errors, training
+from fmnist_tfds import errors
+from fmnist_tfds.cli import main as cli
+from fmnist_tfds.cli import output
+from fmnist_tfds.config import loader
+from fmnist_tfds.training import train
 
 _CONFIG = flags.DEFINE_string("config", None, "TOML file with a [training] table.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.json.")
@@ -26,14 +30,14 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise errors.ConfigError(f"unknown argument {argv[1]!r}", hint=_HINT)
-        table = config.training_table(_CONFIG.value)
+        table = loader.training_table(_CONFIG.value)
         if _DATA_DIR.value is not None:
             table["data_dir"] = _DATA_DIR.value
-        settings = training.TrainingConfig.from_table(table, where=f"{_CONFIG.value}: [training]")
+        settings = train.TrainingConfig.from_table(table, where=f"{_CONFIG.value}: [training]")
         workdir = pathlib.Path(_WORKDIR.value)
-        found = training.train_and_evaluate(settings, workdir)
+        found = train.train_and_evaluate(settings, workdir)
     except errors.FmnistError as error:
-        cli_output.print_error(error, as_json=False)
+        output.print_error(error, as_json=False)
         return cli.exit_code(error)
     print(
         f"test accuracy {found.metrics['test_accuracy']:.2%} on {found.metrics['data']}, "
@@ -47,7 +51,7 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return list(flags.FLAGS(argv))
     except flags.Error as error:
-        cli_output.print_error(errors.ConfigError(str(error), hint=_HINT), as_json=False)
+        output.print_error(errors.ConfigError(str(error), hint=_HINT), as_json=False)
         sys.exit(2)
     except SystemExit:
         sys.exit(0)

@@ -27,8 +27,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fmnist_tfds import cli, cli_output, errors, input_pipeline, training, worker_state
-from fmnist_tfds.input_pipeline import agreement
+from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds.cli import main as cli
+from fmnist_tfds.cli import output
+from fmnist_tfds.input_pipeline import replicas
+from fmnist_tfds.training import train as training
+from fmnist_tfds.training import worker_state
 
 
 def main() -> int:
@@ -37,7 +41,7 @@ def main() -> int:
     try:
         print(json.dumps(train(arguments)))
     except errors.FmnistError as error:
-        cli_output.print_error(error, as_json=False)
+        output.print_error(error, as_json=False)
         return cli.exit_code(error)
     return 0
 
@@ -63,7 +67,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.learning_rate,
     }
-    agreement.check_agreement(strategy, **run, epochs=arguments.epochs)
+    replicas.check_agreement(strategy, **run, epochs=arguments.epochs)
     state = [*model.variables, *optimizer.variables]
     files = None
     if arguments.workdir is not None:
@@ -151,7 +155,7 @@ def _evaluate(strategy: tf.distribute.Strategy, model: Any, test: Any) -> tuple[
         mine[0] += int(tf.reduce_sum(tf.cast(found == labels, tf.int32)))
         mine[1] += len(labels)
     # Every replica of a worker hands in the same row: one of them counts.
-    rows = agreement.gather(strategy, tf.constant([mine]))[:: len(strategy.extended.worker_devices)]
+    rows = replicas.gather(strategy, tf.constant([mine]))[:: len(strategy.extended.worker_devices)]
     correct, total = rows.sum(axis=0)
     return int(correct), int(total)
 

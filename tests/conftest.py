@@ -200,7 +200,7 @@ def small_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathl
     import small_dataset
     from tensorflow_datasets.core.download import checksums
 
-    from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+    from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
     folder = tmp_path / "small"
     dataset = small_dataset.write(folder)

@@ -9,7 +9,8 @@ import pathlib
 
 import numpy as np
 
-from fmnist_tfds import catalog, idx
+from fmnist_tfds import catalog
+from fmnist_tfds.formats import idx
 
 COUNTS = {"train": 60, "test": 20}
 

@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds import catalog, idx, training
-from fmnist_tfds.fmnist_synthetic import generator
+from fmnist_tfds import catalog
+from fmnist_tfds.datasets.fmnist_synthetic import generator
+from fmnist_tfds.formats import idx
+from fmnist_tfds.training import train
 
 EXAMPLES = 1000
 
@@ -31,10 +33,10 @@ def prepare(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def settings(data_dir: pathlib.Path, **changes: object) -> training.TrainingConfig:
+def settings(data_dir: pathlib.Path, **changes: object) -> train.TrainingConfig:
     """Of a short training on it; without the proof, which needs `known`."""
     values = {"batch_size": 100, "eval_batch_size": 200, "epochs": 1, "verify": False}
-    return training.TrainingConfig(
+    return train.TrainingConfig(
         dataset="fmnist_synthetic", data_dir=str(data_dir), **{**values, **changes}
     )
 

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from fmnist_tfds import benchmark
+from fmnist_tfds.benchmark import measure
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 
@@ -18,17 +18,17 @@ def kept():
 
 def test_page_shows_the_tables_of_the_run_that_is_kept(kept):
     page = (REPO / "BENCHMARKS.md").read_text(encoding="utf-8")
-    assert benchmark.table(kept) in page
+    assert measure.table(kept) in page
 
 
 def test_absent_peers_are_named_and_missing_rows_are_not_made_up(kept):
     rows = {key: rate for key, rate in kept["warm"].items() if not key.startswith("grain")}
-    table = benchmark.table({**kept, "warm": {**rows, "absent": ["grain"]}})
+    table = measure.table({**kept, "warm": {**rows, "absent": ["grain"]}})
     assert table.endswith("Absent peers: grain.")
     assert "grain MapDataset" not in table
 
 
 def test_chart_is_a_picture(kept, tmp_path):
     pytest.importorskip("matplotlib")
-    benchmark.chart(kept, tmp_path / "chart.png")
+    measure.chart(kept, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")

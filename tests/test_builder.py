@@ -17,8 +17,10 @@ import small_dataset as small
 import tensorflow_datasets as tfds
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds import catalog, errors, idx, obtain, quickstart, tfrecord
-from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds import catalog, errors, obtain
+from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.formats import idx, tfrecord
+from fmnist_tfds.training import quickstart
 
 DATASET = catalog.FASHION_MNIST
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -353,7 +355,8 @@ def test_both_routes_of_tfds_build_work_in_one_process():
     code = """
 import tensorflow_datasets as tfds
 from tensorflow_datasets.scripts.cli import build
-path_class, _ = build._get_builder_cls_and_kwargs("fmnist_tfds/fmnist_resilient", has_imports=False)
+path = "fmnist_tfds/datasets/fmnist_resilient"
+path_class, _ = build._get_builder_cls_and_kwargs(path, has_imports=False)
 assert path_class.name == "fmnist_resilient"
 import fmnist_tfds
 named = tfds.builder_cls("fmnist_resilient")

@@ -17,7 +17,7 @@ from tensorflow_datasets.core.utils import gcs_utils
 
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog
-from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 DATASET = catalog.FASHION_MNIST
 REPO = pathlib.Path(__file__).resolve().parent.parent

@@ -17,7 +17,8 @@ import termios
 
 import pytest
 
-from fmnist_tfds import catalog, cli, cli_commands, errors
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.cli import commands, main
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -25,7 +26,7 @@ NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 
 def _process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fmnist_tfds.cli", *map(str, arguments)],
+        [sys.executable, "-m", "fmnist_tfds.cli.main", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=600,
@@ -36,7 +37,7 @@ def _process(*arguments: object, **options: object) -> subprocess.CompletedProce
 
 def test_fetch_from_the_second_mirror(real_data, real_mirror, closed_port, tmp_path, capsys):
     mirrors = f"http://127.0.0.1:{closed_port}/,{real_mirror.url}"
-    code = cli.run(["fetch", f"--mirrors={mirrors}", f"--out={tmp_path}", "--json"])
+    code = main.run(["fetch", f"--mirrors={mirrors}", f"--out={tmp_path}", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 0
     assert document["ok"] is True
@@ -53,7 +54,7 @@ def test_fetch_from_the_second_mirror(real_data, real_mirror, closed_port, tmp_p
 
 def test_fetch_that_fails_lists_every_file_and_exits_3(closed_port, tmp_path, capsys):
     url = f"http://127.0.0.1:{closed_port}/"
-    code = cli.run(["fetch", f"--mirrors={url}", f"--out={tmp_path / 'out'}", "--json"])
+    code = main.run(["fetch", f"--mirrors={url}", f"--out={tmp_path / 'out'}", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 3
     assert document["ok"] is False
@@ -66,7 +67,7 @@ def test_fetch_that_fails_lists_every_file_and_exits_3(closed_port, tmp_path, ca
 
 
 def test_fetch_offline_says_what_is_missing(capsys):
-    code = cli.run(["fetch", "--offline"])
+    code = main.run(["fetch", "--offline"])
     said = capsys.readouterr()
     assert code == 3
     assert said.out == ""
@@ -76,14 +77,14 @@ def test_fetch_offline_says_what_is_missing(capsys):
 
 
 def test_manual_dir_that_does_not_exist_is_named(tmp_path, capsys):
-    assert cli.run(["fetch", "--offline", f"--manual_dir={tmp_path / 'nowhere'}"]) == 3
+    assert main.run(["fetch", "--offline", f"--manual_dir={tmp_path / 'nowhere'}"]) == 3
     assert "nowhere" in capsys.readouterr().err
 
 
 def test_fetch_to_an_unwritable_cache_is_one_message(real_data, tmp_path, capsys):
     blocker = tmp_path / "file"
     blocker.write_text("")
-    code = cli.run(["fetch", f"--mirrors={real_data}", f"--cache_dir={blocker / 'cache'}"])
+    code = main.run(["fetch", f"--mirrors={real_data}", f"--cache_dir={blocker / 'cache'}"])
     said = capsys.readouterr().err
     assert code == 3
     assert str(blocker) in said
@@ -91,11 +92,11 @@ def test_fetch_to_an_unwritable_cache_is_one_message(real_data, tmp_path, capsys
 
 
 def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
-    assert cli.run(["verify", str(real_data)]) == 0
+    assert main.run(["verify", str(real_data)]) == 0
     page = tmp_path / "train-images-idx3-ubyte.gz"
     page.write_bytes(b"<!DOCTYPE html><html>log in</html>")
     capsys.readouterr()
-    assert cli.run(["verify", str(page), "--json"]) == 4
+    assert main.run(["verify", str(page), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["files"][0]["verdict"] == "html"
 
 
@@ -123,7 +124,7 @@ def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
     ],
 )
 def test_usage_mistake_exits_2_with_one_message(arguments, said, capsys):
-    assert cli.run(arguments) == 2
+    assert main.run(arguments) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.startswith("error: ")
@@ -137,22 +138,22 @@ def test_fetch_exits_alike_with_and_without_json(tmp_path, capsys):
         '[[mirrors]]\nurl = "http://127.0.0.1:1/"\nheaders = { X-Key = "env:NO_SUCH_KEY" }\n'
     )
     arguments = ["fetch", f"--config_file={path}", "--mirrors=mirror-1"]
-    assert cli.run(arguments) == 2
-    assert cli.run([*arguments, "--json"]) == 2
+    assert main.run(arguments) == 2
+    assert main.run([*arguments, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["reference"] == "config"
 
 
-@pytest.mark.parametrize("command", sorted(cli_commands.COMMANDS))
+@pytest.mark.parametrize("command", sorted(commands.COMMANDS))
 def test_help_of_every_command_exits_0_with_an_example(command, capsys):
-    assert cli.run([command, "--help"]) == 0
+    assert main.run([command, "--help"]) == 0
     assert f"fmnist-tfds {command}" in capsys.readouterr().out
 
 
 def test_help_and_no_command_exit_0(capsys):
-    assert cli.run([]) == 0
-    assert cli.run(["--help"]) == 0
+    assert main.run([]) == 0
+    assert main.run(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in cli_commands.COMMANDS)
+    assert all(command in shown for command in commands.COMMANDS)
 
 
 def test_every_error_kind_has_a_documented_exit_code():
@@ -166,7 +167,7 @@ def test_every_error_kind_has_a_documented_exit_code():
         errors.ArchiveError,
         errors.RecordError,
     ):
-        assert cli.exit_code(kind("x")) == expected.get(kind.reference, 1)
+        assert main.exit_code(kind("x")) == expected.get(kind.reference, 1)
 
 
 def test_config_masks_secrets(tmp_path, capsys, monkeypatch):
@@ -178,7 +179,7 @@ def test_config_masks_secrets(tmp_path, capsys, monkeypatch):
         'headers = { X-Key = "env:ART_KEY" }\n'
     )
     monkeypatch.delenv("FMNIST_TFDS_MIRRORS")
-    assert cli.run(["config", f"--config_file={path}"]) == 0
+    assert main.run(["config", f"--config_file={path}"]) == 0
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert "k3y" not in out
@@ -187,12 +188,12 @@ def test_config_masks_secrets(tmp_path, capsys, monkeypatch):
 
 
 def test_verbosity_adds_the_traceback(capsys):
-    assert cli.run(["fetch", "--offline", "--verbosity=1"]) == 3
+    assert main.run(["fetch", "--offline", "--verbosity=1"]) == 3
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
-    assert cli.run(["completion", "bash"]) == 0
+    assert main.run(["completion", "bash"]) == 0
     script = tmp_path / "completion.bash"
     script.write_text(capsys.readouterr().out)
     ask = (
@@ -210,7 +211,7 @@ def test_zsh_completes_where_nothing_was_set_up_before(tmp_path, capsys):
     zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("needs zsh")
-    assert cli.run(["completion", "zsh"]) == 0
+    assert main.run(["completion", "zsh"]) == 0
     script = tmp_path / "completion.zsh"
     script.write_text(capsys.readouterr().out)
     ask = 'source "$1" && print -r -- $_comps[fmnist-tfds]'
@@ -227,7 +228,7 @@ def test_zsh_completes_where_nothing_was_set_up_before(tmp_path, capsys):
 
 def test_progress_names_file_source_and_share_within_80_columns(tmp_path):
     code = (
-        "from fmnist_tfds import cli_output\n"
+        "from fmnist_tfds.cli import output as cli_output\n"
         "with cli_output.progress() as report:\n"
         "    report.update('train-images-idx3-ubyte.gz',\n"
         "                  'http://a-mirror-with-a-long-name.example/', 13_000_000, 26_000_000)\n"
@@ -252,7 +253,7 @@ def test_progress_names_file_source_and_share_within_80_columns(tmp_path):
 
 
 def test_negative_verbosity_leaves_only_results(real_data, tmp_path, capfd):
-    assert cli.run(["fetch", f"--mirrors={real_data}", f"--out={tmp_path}", "--verbosity=-1"]) == 0
+    assert main.run(["fetch", f"--mirrors={real_data}", f"--out={tmp_path}", "--verbosity=-1"]) == 0
     said = capfd.readouterr()
     assert said.err == ""
     assert len(said.out.splitlines()) == 4
@@ -263,7 +264,7 @@ def test_interrupted_fetch_leaves_no_final_file(tmp_path):
     code = (
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fmnist_tfds import cli\n"
+        "from fmnist_tfds.cli import main as cli\n"
         "cli.main(sys.argv[1:])\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -288,7 +289,7 @@ def test_interrupted_fetch_leaves_no_final_file(tmp_path):
 
 def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
     code = (
-        "import sys; from fmnist_tfds import cli\n"
+        "import sys; from fmnist_tfds.cli import main as cli\n"
         f"cli.run(['fetch', '--mirrors={real_data}', '--cache_dir={tmp_path}'])\n"
         "cli.run(['--help'])\n"
         "assert 'tensorflow' not in sys.modules\n"
@@ -298,7 +299,7 @@ def test_fetch_and_help_never_import_tensorflow(real_data, tmp_path):
 
 def test_help_imports_nothing_that_only_downloads_need():
     code = (
-        "import sys; from fmnist_tfds import cli\n"
+        "import sys; from fmnist_tfds.cli import main as cli\n"
         "cli.run(['--help'])\n"
         "assert not {'tensorflow', 'requests', 'fmnist_tfds.obtain'} & set(sys.modules)\n"
     )
@@ -306,7 +307,7 @@ def test_help_imports_nothing_that_only_downloads_need():
 
 
 def test_full_disk_under_the_output_is_one_message():
-    line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off > /dev/full"
+    line = f"{sys.executable} -m fmnist_tfds.cli.main config --mirrors=off > /dev/full"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=60, cwd=REPO
     )
@@ -315,7 +316,7 @@ def test_full_disk_under_the_output_is_one_message():
 
 
 def test_broken_pipe_does_not_trace():
-    line = f"{sys.executable} -m fmnist_tfds.cli config --mirrors=off | true"
+    line = f"{sys.executable} -m fmnist_tfds.cli.main config --mirrors=off | true"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=600, cwd=REPO
     )

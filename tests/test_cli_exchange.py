@@ -13,7 +13,8 @@ import zipfile
 
 import pytest
 
-from fmnist_tfds import catalog, cli
+from fmnist_tfds import catalog
+from fmnist_tfds.cli import main
 
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -27,19 +28,19 @@ def contents(folder):
 def bundle(real_data, tmp_path_factory):
     """A bundle of the real files."""
     path = tmp_path_factory.mktemp("bundle") / "f.zip"
-    assert cli.run(["bundle", "export", str(path), f"--mirrors={real_data}"]) == 0
+    assert main.run(["bundle", "export", str(path), f"--mirrors={real_data}"]) == 0
     return path
 
 
 def test_adopted_files_are_what_fetch_finds_without_a_network(real_data, tmp_path, capsys):
     cache = tmp_path / "cache"
-    assert cli.run(["adopt", str(real_data), f"--cache_dir={cache}", "--json"]) == 0
+    assert main.run(["adopt", str(real_data), f"--cache_dir={cache}", "--json"]) == 0
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert document["ok"] is True
     assert sorted(document["files"]) == sorted(NAMES)
     assert document["form"] == "gzip > IDX"
-    assert cli.run(["fetch", "--offline", f"--cache_dir={cache}", "--json"]) == 0
+    assert main.run(["fetch", "--offline", f"--cache_dir={cache}", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
     assert {name: entry["path"] for name, entry in files.items()} == document["files"]
 
@@ -48,13 +49,13 @@ def test_adopt_writes_to_the_cache_of_the_settings_or_to_out(
     real_data, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["adopt", str(real_data)]) == 0
+    assert main.run(["adopt", str(real_data)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "adopted from gzip > IDX"
     assert len(lines) == 5
-    assert cli.run(["fetch", "--offline"]) == 0
+    assert main.run(["fetch", "--offline"]) == 0
     assert list(tmp_path.iterdir()) == []
-    assert cli.run(["adopt", str(real_data), "--out=out"]) == 0
+    assert main.run(["adopt", str(real_data), "--out=out"]) == 0
     assert contents(tmp_path / "out") == contents(real_data)
 
 
@@ -64,7 +65,7 @@ def test_partial_copy_is_not_adopted_and_leaves_nothing(real_data, tmp_path, cap
     for name in NAMES[:3]:
         (part / name).symlink_to(real_data / name)
     out = tmp_path / "out"
-    assert cli.run(["adopt", str(part), f"--out={out}", "--json"]) == 4
+    assert main.run(["adopt", str(part), f"--out={out}", "--json"]) == 4
     document = json.loads(capsys.readouterr().out)
     assert "found 0 of 10,000 test labels" in document["error"]["message"]
     assert not out.exists()
@@ -76,35 +77,35 @@ def test_plant_keeps_what_differs_unless_told_to_overwrite(real_data, tmp_path, 
     at.parent.mkdir(parents=True)
     at.write_bytes(b"mine")
     flags = ["keras", f"--root={root}", f"--mirrors={real_data}", "--verbosity=-1"]
-    assert cli.run(["plant", *flags]) == 3
+    assert main.run(["plant", *flags]) == 3
     said = capsys.readouterr()
     assert str(at) in said.err
     assert "--overwrite" in said.err
     assert [path.name for path in at.parent.iterdir()] == [at.name]
     assert at.read_bytes() == b"mine"
-    assert cli.run(["plant", *flags, "--overwrite"]) == 0
+    assert main.run(["plant", *flags, "--overwrite"]) == 0
     out = capsys.readouterr().out
     assert out.count("written  ") == 4
     assert f"KERAS_HOME={root}" in out
     assert contents(at.parent) == contents(real_data)
-    assert cli.run(["plant", *flags]) == 0
+    assert main.run(["plant", *flags]) == 0
     assert capsys.readouterr().out.count("kept  ") == 4
 
 
 def test_plant_without_a_root_finds_the_tools_own(real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert cli.run(["plant", "keras", f"--mirrors={real_data}"]) == 0
+    assert main.run(["plant", "keras", f"--mirrors={real_data}"]) == 0
     assert contents(tmp_path / "datasets" / "fashion-mnist") == contents(real_data)
 
 
 def test_bundle_is_imported_to_out_or_into_the_cache(bundle, real_data, tmp_path, capsys):
-    assert cli.run(["bundle", "import", str(bundle), f"--out={tmp_path / 'out'}"]) == 0
+    assert main.run(["bundle", "import", str(bundle), f"--out={tmp_path / 'out'}"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in NAMES]
     assert contents(tmp_path / "out") == contents(real_data)
-    assert cli.run(["fetch", "--offline"]) == 3, "--out alone was written"
+    assert main.run(["fetch", "--offline"]) == 3, "--out alone was written"
     cache = f"--cache_dir={tmp_path / 'cache'}"
-    assert cli.run(["bundle", "import", str(bundle), cache]) == 0
-    assert cli.run(["fetch", "--offline", cache]) == 0
+    assert main.run(["bundle", "import", str(bundle), cache]) == 0
+    assert main.run(["fetch", "--offline", cache]) == 0
 
 
 def test_damaged_bundle_is_not_imported_though_its_data_is_whole(bundle, tmp_path, capsys):
@@ -114,7 +115,7 @@ def test_damaged_bundle_is_not_imported_though_its_data_is_whole(bundle, tmp_pat
     damaged[at] ^= 1
     (tmp_path / "f.zip").write_bytes(damaged)
     out = tmp_path / "out"
-    assert cli.run(["bundle", "import", str(tmp_path / "f.zip"), f"--out={out}"]) == 4
+    assert main.run(["bundle", "import", str(tmp_path / "f.zip"), f"--out={out}"]) == 4
     said = capsys.readouterr()
     assert (said.out, "LICENSE" in said.err) == ("", True)
     assert "carry it over again" in said.err
@@ -126,7 +127,7 @@ def test_other_zip_of_the_four_files_is_no_bundle(real_data, tmp_path, capsys):
         for name in NAMES:
             archive.write(real_data / name, name)
     out = tmp_path / "out"
-    assert cli.run(["bundle", "import", str(tmp_path / "f.zip"), f"--out={out}"]) == 4
+    assert main.run(["bundle", "import", str(tmp_path / "f.zip"), f"--out={out}"]) == 4
     assert "`fmnist-tfds adopt` takes copies that are no bundle" in capsys.readouterr().err
     assert not out.exists()
 
@@ -141,7 +142,7 @@ def serving(real_data):
         code = (
             "import signal, sys\n"
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "from fmnist_tfds import cli\n"
+            "from fmnist_tfds.cli import main as cli\n"
             "cli.main(sys.argv[1:])\n"
         )
         started.append(
@@ -187,7 +188,7 @@ def test_serve_at_a_port_that_is_taken_is_one_message(real_data, capsys):
     with socket.create_server(("127.0.0.4", 0)) as taken:
         port = taken.getsockname()[1]
         flags = ["--host=127.0.0.4", f"--port={port}", f"--mirrors={real_data}"]
-        assert cli.run(["serve", *flags]) == 3
+        assert main.run(["serve", *flags]) == 3
     said = capsys.readouterr()
     assert said.out == ""
     assert f"cannot listen on 127.0.0.4, port {port}" in said.err

@@ -9,7 +9,10 @@ import re
 
 import pytest
 
-from fmnist_tfds import benchmark, catalog, cli, errors, quickstart
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.benchmark import measure as benchmark
+from fmnist_tfds.cli import main
+from fmnist_tfds.training import quickstart
 
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_home")
 
 def shown(capsys, *arguments):
     """What `config` prints: name -> (value, origin)."""
-    assert cli.run(["config", *map(str, arguments)]) == 0
+    assert main.run(["config", *map(str, arguments)]) == 0
     rows = re.findall(r"(?m)^([\w.]+) +(.*?) +\[(.*)\]$", capsys.readouterr().out)
     return {name: (value, origin) for name, value, origin in rows}
 
@@ -49,7 +52,7 @@ def test_config_says_which_variable_or_file_a_value_is_from(tmp_path, capsys, mo
     monkeypatch.delenv("FMNIST_TFDS_CACHE_DIR")
     monkeypatch.setenv("FMNIST_TFDS_DEADLINE_S", "9")
     monkeypatch.setenv("FMNIST_TFDS_ADOPT_LOCAL", "1")
-    assert cli.run(["config", f"--config_file={path}"]) == 0
+    assert main.run(["config", f"--config_file={path}"]) == 0
     out = capsys.readouterr().out
     assert f"mirrors  [{path}]\n  1. http://b.example/" in out
     found = shown(capsys, f"--config_file={path}")
@@ -61,9 +64,9 @@ def test_config_says_which_variable_or_file_a_value_is_from(tmp_path, capsys, mo
     assert found["offline"] == ("False", "default")
     monkeypatch.setenv("FMNIST_TFDS_CONFIG", str(path))
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "http://c.example/")
-    assert cli.run(["config"]) == 0
+    assert main.run(["config"]) == 0
     assert "mirrors  [FMNIST_TFDS_MIRRORS]\n  1. http://c.example/" in capsys.readouterr().out
-    assert cli.run(["config", "--mirrors=http://d.example/"]) == 0
+    assert main.run(["config", "--mirrors=http://d.example/"]) == 0
     assert "mirrors  [argument]\n  1. http://d.example/" in capsys.readouterr().out
 
 
@@ -81,7 +84,7 @@ def test_config_shows_no_secret_and_says_where_tls_is_not_verified(tmp_path, cap
         'insecure_tls = true\nauth = { type = "bearer", token = "env:A_TOKEN" }\n'
         '[[mirrors]]\nurl = "https://b.example/"\n[network]\nproxy = "env:A_PROXY"\n'
     )
-    assert cli.run(["config", f"--config_file={path}"]) == 0
+    assert main.run(["config", f"--config_file={path}"]) == 0
     out = capsys.readouterr().out
     assert "hunter" not in out
     for part in ("r.example:1", "s.example:2", "a.example", "auth bearer", "intern.example"):
@@ -97,7 +100,7 @@ def test_fetch_keeps_the_files_where_cache_dir_says_and_out_gets_copies(
 ):
     cache, out = tmp_path / "cache", tmp_path / "out"
     flags = [f"--mirrors={real_mirror.url}", f"--cache_dir={cache}", "--json"]
-    assert cli.run(["fetch", *flags, f"--out={out}"]) == 0
+    assert main.run(["fetch", *flags, f"--out={out}"]) == 0
     said = capsys.readouterr()
     assert said.err == "", "progress is for people"
     document = json.loads(said.out)
@@ -105,7 +108,7 @@ def test_fetch_keeps_the_files_where_cache_dir_says_and_out_gets_copies(
         str(out / name) for name in NAMES
     }
     asked = len(real_mirror.requests)
-    assert cli.run(["fetch", *flags, "--offline"]) == 0
+    assert main.run(["fetch", *flags, "--offline"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["error"] is None
     assert all(entry["path"].startswith(str(cache)) for entry in document["files"].values())
@@ -113,7 +116,7 @@ def test_fetch_keeps_the_files_where_cache_dir_says_and_out_gets_copies(
 
 
 def test_fetch_offline_asks_no_mirror(real_mirror, capsys):
-    assert cli.run(["fetch", f"--mirrors={real_mirror.url}", "--offline"]) == 3
+    assert main.run(["fetch", f"--mirrors={real_mirror.url}", "--offline"]) == 3
     assert real_mirror.requests == []
 
 
@@ -122,8 +125,8 @@ def test_fetch_takes_other_tools_caches_only_where_told(real_data, tmp_path, cap
     folder.parent.mkdir()
     folder.symlink_to(real_data)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert cli.run(["fetch", "--mirrors=off"]) == 3
-    assert cli.run(["fetch", "--mirrors=off", "--adopt_local"]) == 0
+    assert main.run(["fetch", "--mirrors=off"]) == 3
+    assert main.run(["fetch", "--mirrors=off", "--adopt_local"]) == 0
 
 
 @pytest.fixture
@@ -135,7 +138,7 @@ def clean(monkeypatch):
 
 
 def test_build_obtains_from_its_mirrors_into_its_cache(clean, real_mirror, tmp_path):
-    code = cli.run(
+    code = main.run(
         [
             "build",
             f"--mirrors={real_mirror.url}",
@@ -158,7 +161,7 @@ def test_build_hands_each_of_our_flags_to_the_builder(clean, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "site.toml"
     path.write_text("")
-    code = cli.run(
+    code = main.run(
         [
             "build",
             "--mirrors=http://127.0.0.1:1/",
@@ -184,14 +187,14 @@ def test_build_hands_each_of_our_flags_to_the_builder(clean, tmp_path, monkeypat
 
 def test_build_offline_asks_no_mirror(clean, real_mirror, tmp_path, capsys):
     flags = [f"--mirrors={real_mirror.url}", f"--data_dir={tmp_path / 'tfds'}"]
-    assert cli.run(["build", *flags, f"--cache_dir={tmp_path / 'cache'}", "--offline"]) == 3
+    assert main.run(["build", *flags, f"--cache_dir={tmp_path / 'cache'}", "--offline"]) == 3
     assert real_mirror.requests == []
 
 
 def test_build_takes_the_folder_that_it_is_given(clean, real_data, tmp_path):
     flags = ["--mirrors=off", f"--cache_dir={tmp_path / 'c'}", "--max_examples_per_split=5"]
     data_dir = f"--data_dir={tmp_path / 'tfds'}"
-    assert cli.run(["build", *flags, f"--manual_dir={real_data}", data_dir]) == 0
+    assert main.run(["build", *flags, f"--manual_dir={real_data}", data_dir]) == 0
 
 
 @pytest.fixture
@@ -218,27 +221,27 @@ def ran(monkeypatch):
 def test_quickstart_runs_with_its_flags(ran, tmp_path, capsys):
     out, data = tmp_path / "out", tmp_path / "data"
     flags = [f"--out={out}", f"--data_dir={data}", "--epochs=3", "--mirrors=http://a.example/"]
-    assert cli.run(["quickstart", *flags]) == 2
+    assert main.run(["quickstart", *flags]) == 2
     assert (ran["out"], ran["data_dir"], ran["epochs"]) == (out, str(data), 3)
     assert [mirror.url for mirror in ran["settings"].mirrors] == ["http://a.example/"]
 
 
 def test_quickstart_waits_two_minutes_unless_told_otherwise(ran, capsys, monkeypatch):
-    assert cli.run(["quickstart"]) == 2
+    assert main.run(["quickstart"]) == 2
     assert ran["settings"].network.deadline_s == 120.0
     assert ran["epochs"] == 5
     assert str(ran["out"]) == "quickstart-output"
-    assert cli.run(["quickstart", "--deadline_s=900"]) == 2
+    assert main.run(["quickstart", "--deadline_s=900"]) == 2
     assert ran["settings"].network.deadline_s == 900.0
     monkeypatch.setenv("FMNIST_TFDS_DEADLINE_S", "600")
-    assert cli.run(["quickstart"]) == 2
+    assert main.run(["quickstart"]) == 2
     assert ran["settings"].network.deadline_s == 600.0
 
 
 def test_benchmark_measures_with_its_flags_and_writes_below_out(ran, real_data, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     flags = [f"--out={out}", "--repeats=7", f"--manual_dir={real_data}", "--verbosity=-1"]
-    assert cli.run(["benchmark", *flags]) == 0
+    assert main.run(["benchmark", *flags]) == 0
     assert ran["repeats"] == 7
     assert ran["data_dir"] == str(out / "tfds")
     assert ran["files"] >= set(NAMES)

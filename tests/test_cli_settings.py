@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 
-from fmnist_tfds import cli
+from fmnist_tfds.cli import main
 
 
 def _toml(folder, text):
@@ -24,7 +24,7 @@ def test_config_prints_each_value_with_its_origin_and_no_secret(tmp_path, capsys
         'auth = { type = "basic", username = "ann", password = "env:HUNTER" }\n',
     )
     monkeypatch.setenv("HUNTER", "hunter2")
-    assert cli.run(["config", f"--config_file={path}", "--mirrors=blind", "--offline"]) == 0
+    assert main.run(["config", f"--config_file={path}", "--mirrors=blind", "--offline"]) == 0
     lines = capsys.readouterr().out.splitlines()
     shown = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
     assert shown["network.deadline_s"] == "77.0 [FMNIST_TFDS_DEADLINE_S]"
@@ -41,7 +41,7 @@ def test_config_prints_each_value_with_its_origin_and_no_secret(tmp_path, capsys
 
 
 def test_flags_of_the_command_line_are_arguments(tmp_path, capsys):
-    assert cli.run(["config", "--mirrors=off", f"--cache_dir={tmp_path / 'c'}", "--deadline_s=9",
+    assert main.run(["config", "--mirrors=off", f"--cache_dir={tmp_path / 'c'}", "--deadline_s=9",
                     f"--manual_dir={tmp_path / 'm'}", "--adopt_local"]) == 0  # fmt: skip
     shown = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert shown["cache.dir"] == [str(tmp_path / "c"), "[argument]"]
@@ -53,13 +53,13 @@ def test_flags_of_the_command_line_are_arguments(tmp_path, capsys):
 def test_without_the_flag_the_variable_says_whether_offline(capsys, monkeypatch):
     monkeypatch.setenv("FMNIST_TFDS_OFFLINE", "1")
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "http://a.example/")
-    assert cli.run(["config"]) == 0
+    assert main.run(["config"]) == 0
     assert "True  [FMNIST_TFDS_OFFLINE]" in capsys.readouterr().out
 
 
 def test_a_rewritten_address_is_said_aloud_on_the_command_line(capsys):
     wrong = "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-    assert cli.run(["config", f"--mirrors={wrong}"]) == 0
+    assert main.run(["config", f"--mirrors={wrong}"]) == 0
     assert "note: " in capsys.readouterr().err
 
 
@@ -67,12 +67,12 @@ def test_verify_exits_4_if_one_of_several_is_not_genuine(tmp_path, capsys, real_
     good = real_data / "t10k-labels-idx1-ubyte.gz"
     wrong = tmp_path / "wrong.gz"
     wrong.write_bytes(good.read_bytes()[:-1] + b"x")
-    assert cli.run(["verify", str(good), str(wrong)]) == 4
-    assert cli.run(["verify", str(wrong), str(good)]) == 4
-    assert cli.run(["verify", str(good)]) == 0
+    assert main.run(["verify", str(good), str(wrong)]) == 4
+    assert main.run(["verify", str(wrong), str(good)]) == 4
+    assert main.run(["verify", str(good)]) == 0
     bare = tmp_path / "t10k-labels-idx1-ubyte"
     bare.write_bytes(gzip.decompress(good.read_bytes()))
-    assert cli.run(["verify", str(good), str(bare)]) == 0
+    assert main.run(["verify", str(good), str(bare)]) == 0
     out = capsys.readouterr().out
     assert "corrupt" in out
     assert "genuine" in out

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from fmnist_tfds import catalog, cli, cli_commands, errors
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.cli import commands, main
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -70,7 +71,7 @@ def test_failure_is_one_json_document_on_stdout_and_one_message_on_stderr(
     line, code, reference, folder, capfd
 ):
     arguments = line.format(d=folder).split()
-    assert cli.run([*arguments, "--json"]) == code
+    assert main.run([*arguments, "--json"]) == code
     said = capfd.readouterr()
     document = json.loads(said.out)
     assert document["ok"] is False
@@ -82,7 +83,7 @@ def test_failure_is_one_json_document_on_stdout_and_one_message_on_stderr(
     if not {"config", "plant", "bundle", "serve", "quickstart", "benchmark", "completion"} & {
         arguments[0]
     }:
-        assert cli.run(arguments) == code
+        assert main.run(arguments) == code
         plain = capfd.readouterr()
         assert plain.out == ""
         assert plain.err.count("error: ") == 1
@@ -117,7 +118,7 @@ def test_every_other_command_fails_with_its_code_and_one_message(
     line, code, said, folder, real_data, capfd, monkeypatch
 ):
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
-    assert cli.run(line.format(d=folder, real=real_data).split()) == code
+    assert main.run(line.format(d=folder, real=real_data).split()) == code
     captured = capfd.readouterr()
     assert said in captured.err
     assert captured.err.count("error: ") == 1
@@ -125,7 +126,7 @@ def test_every_other_command_fails_with_its_code_and_one_message(
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("command", sorted(cli_commands.COMMANDS))
+@pytest.mark.parametrize("command", sorted(commands.COMMANDS))
 def test_mistyped_flag_of_every_command_gets_its_nearest_one(command, capsys):
     needed = {
         "verify": ["x"],
@@ -134,7 +135,7 @@ def test_mistyped_flag_of_every_command_gets_its_nearest_one(command, capsys):
         "bundle": ["import", "x"],
         "completion": ["bash"],
     }
-    assert cli.run([command, *needed.get(command, []), "--verbositty=1"]) == 2
+    assert main.run([command, *needed.get(command, []), "--verbositty=1"]) == 2
     said = capsys.readouterr().err
     assert "unknown argument --verbositty" in said
     assert "the nearest valid one is --verbosity" in said
@@ -142,7 +143,7 @@ def test_mistyped_flag_of_every_command_gets_its_nearest_one(command, capsys):
 
 @pytest.mark.parametrize("line", ["fetch --mirror=off", "config --off", "verify --js x"])
 def test_flag_is_never_guessed_from_its_beginning(line, capsys):
-    assert cli.run(line.split()) == 2
+    assert main.run(line.split()) == 2
     assert "unknown argument" in capsys.readouterr().err
 
 
@@ -150,7 +151,7 @@ def test_flag_is_never_guessed_from_its_beginning(line, capsys):
     "arguments", [["--help"], ["-h"], *([c, "-h"] for c in ("fetch", "plant"))]
 )
 def test_help_is_on_stdout_alone_and_shows_the_codes(arguments, capsys):
-    assert cli.run(arguments) == 0
+    assert main.run(arguments) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert "usage: fmnist-tfds" in said.out
@@ -161,12 +162,12 @@ def test_help_is_on_stdout_alone_and_shows_the_codes(arguments, capsys):
 
 def test_markup_in_a_message_is_shown_as_it_stands(tmp_path, capsys):
     path = tmp_path / "[bold]x[/bold]"
-    assert cli.run(["verify", str(path)]) == 2
+    assert main.run(["verify", str(path)]) == 2
     assert "[bold]x[/bold]" in capsys.readouterr().err
 
 
 def test_verbosity_adds_the_traceback_to_stderr_alone(folder, capsys):
-    assert cli.run(["adopt", str(folder / "empty"), "--json", "--verbosity=1"]) == 4
+    assert main.run(["adopt", str(folder / "empty"), "--json", "--verbosity=1"]) == 4
     said = capsys.readouterr()
     assert json.loads(said.out)["ok"] is False
     assert "Traceback" in said.err
@@ -174,7 +175,7 @@ def test_verbosity_adds_the_traceback_to_stderr_alone(folder, capsys):
 
 def test_remark_on_a_setting_goes_to_stderr(capsys):
     website = "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-    assert cli.run(["config", f"--mirrors={website}"]) == 0
+    assert main.run(["config", f"--mirrors={website}"]) == 0
     said = capsys.readouterr()
     assert said.err.startswith("note: ")
     assert "note: " not in said.out
@@ -186,12 +187,12 @@ def test_one_file_that_is_not_genuine_among_several_fails_verify(
 ):
     paths = [str(real_data / NAMES[1]), str(real_data / NAMES[3])]
     paths.insert(position, str(folder / "page-idx3.gz"))
-    assert cli.run(["verify", *paths, "--json"]) == 4
+    assert main.run(["verify", *paths, "--json"]) == 4
     files = json.loads(capsys.readouterr().out)["files"]
     assert [entry["path"] for entry in files] == paths
     assert [entry["verdict"] == "html" for entry in files] == [p == position for p in range(3)]
     assert "web page" in files[position]["detail"]
-    assert cli.run(["verify", *paths]) == 4
+    assert main.run(["verify", *paths]) == 4
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("genuine ") for line in lines) == 2
 
@@ -203,16 +204,16 @@ def test_verify_takes_genuine_payloads_and_looks_at_every_idx_file_of_a_folder(
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(payload)
     (tmp_path / "anything-idx1.gz").write_bytes(gzip.compress(payload, 1))
     (tmp_path / "notes.txt").write_text("not looked at")
-    assert cli.run(["verify", str(tmp_path), "--json"]) == 0
+    assert main.run(["verify", str(tmp_path), "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
     assert [entry["verdict"] for entry in files] == ["genuine-payload"] * 2
     (tmp_path / "anything-idx1.gz").write_bytes(gzip.compress(payload, 1)[:-900])
-    assert cli.run(["verify", str(tmp_path)]) == 4
+    assert main.run(["verify", str(tmp_path)]) == 4
 
 
 def process(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "fmnist_tfds.cli", *arguments],
+        [sys.executable, "-m", "fmnist_tfds.cli.main", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         timeout=600,
@@ -239,5 +240,5 @@ def test_reader_that_went_away_is_no_error():
 
 def test_kinds_of_error_that_are_nobodys_fault_exit_1():
     for kind in (errors.NotPreparedError, errors.RecordError, errors.MissingExtraError):
-        assert cli.exit_code(kind("x")) == 1
-    assert cli.exit_code(errors.IdxError("x")) == 4
+        assert main.exit_code(kind("x")) == 1
+    assert main.exit_code(errors.IdxError("x")) == 4

@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from fmnist_tfds import catalog, config, errors, settings
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.config import loader, settings
 
 
 def _toml(tmp_path: pathlib.Path, text: str) -> pathlib.Path:
@@ -20,7 +21,7 @@ def _urls(found: settings.Settings) -> list[str]:
 
 
 def test_default_is_the_public_list():
-    found = config.load(environ={})
+    found = loader.load(environ={})
     assert _urls(found) == [
         url if url.endswith("/") else url + "/" for url in catalog.FASHION_MNIST.mirrors
     ]
@@ -31,22 +32,22 @@ def test_default_is_the_public_list():
 def test_argument_beats_variable_beats_toml(tmp_path):
     path = _toml(tmp_path, 'order = "http://toml.example/"\n[network]\ndeadline_s = 7\n')
     env = {"FMNIST_TFDS_CONFIG": str(path)}
-    assert _urls(config.load(environ=env)) == ["http://toml.example/"]
+    assert _urls(loader.load(environ=env)) == ["http://toml.example/"]
     env["FMNIST_TFDS_MIRRORS"] = "http://variable.example/"
-    assert _urls(config.load(environ=env)) == ["http://variable.example/"]
-    assert _urls(config.load(mirrors="http://argument.example", environ=env)) == [
+    assert _urls(loader.load(environ=env)) == ["http://variable.example/"]
+    assert _urls(loader.load(mirrors="http://argument.example", environ=env)) == [
         "http://argument.example/"
     ]
-    assert config.load(environ=env).network.deadline_s == 7
+    assert loader.load(environ=env).network.deadline_s == 7
     env["FMNIST_TFDS_DEADLINE_S"] = "8"
-    assert config.load(environ=env).network.deadline_s == 8
-    assert config.load(environ=env, deadline_s=9).network.deadline_s == 9
+    assert loader.load(environ=env).network.deadline_s == 8
+    assert loader.load(environ=env, deadline_s=9).network.deadline_s == 9
 
 
 def test_mirror_list_takes_names_folders_templates_and_default(tmp_path):
     path = _toml(tmp_path, '[[mirrors]]\nname = "corp"\nurl = "https://a.example/{filename}?x=1"\n')
     listed = f"corp, {tmp_path}, default"
-    found = config.load(mirrors=listed, config_file=path, environ={})
+    found = loader.load(mirrors=listed, config_file=path, environ={})
     assert found.mirrors[0].url_for("F") == "https://a.example/F?x=1"
     assert found.mirrors[1].is_local
     assert found.mirrors[1].url_for("F").endswith("/F")
@@ -55,25 +56,25 @@ def test_mirror_list_takes_names_folders_templates_and_default(tmp_path):
 
 def test_toml_mirrors_alone_replace_the_public_list(tmp_path):
     path = _toml(tmp_path, '[[mirrors]]\nurl = "https://a.example/f"\n')
-    assert _urls(config.load(config_file=path, environ={})) == ["https://a.example/f/"]
+    assert _urls(loader.load(config_file=path, environ={})) == ["https://a.example/f/"]
 
 
 def test_off_switches_the_network_off_and_excludes_network_mirrors(tmp_path):
-    assert config.load(mirrors="off", environ={}).offline
-    assert config.load(mirrors=["off", str(tmp_path)], environ={}).offline
+    assert loader.load(mirrors="off", environ={}).offline
+    assert loader.load(mirrors=["off", str(tmp_path)], environ={}).offline
     with pytest.raises(errors.ConfigError, match="'off' forbids the network"):
-        config.load(mirrors="off,default", environ={})
+        loader.load(mirrors="off,default", environ={})
 
 
 def test_website_endpoint_over_https_is_rewritten_and_said():
     wrong = "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-    found = config.load(mirrors=wrong, environ={})
+    found = loader.load(mirrors=wrong, environ={})
     assert _urls(found) == ["https://fashion-mnist.s3.eu-central-1.amazonaws.com/"]
     assert "cannot work" in found.notes[0]
 
 
 def test_file_name_goes_before_the_query_of_a_base_url():
-    signed = config.load(mirrors="https://a.example/fm/?sig=x", environ={}).mirrors[0]
+    signed = loader.load(mirrors="https://a.example/fm/?sig=x", environ={}).mirrors[0]
     assert signed.url_for("labels.gz") == "https://a.example/fm/labels.gz?sig=x"
 
 
@@ -122,7 +123,7 @@ def test_file_name_goes_before_the_query_of_a_base_url():
 def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
     path = _toml(tmp_path, text)
     with pytest.raises(errors.ConfigError) as caught:
-        config.load(config_file=path, environ={})
+        loader.load(config_file=path, environ={})
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
     for secret in ("u:p", "hunter2", "1234"):
@@ -142,7 +143,7 @@ def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
 )
 def test_variable_mistake_is_named(environ, said):
     with pytest.raises(errors.ConfigError) as caught:
-        config.load(environ=environ)
+        loader.load(environ=environ)
     assert said in str(caught.value)
 
 
@@ -154,13 +155,13 @@ def test_route_weighs_mirror_environment_and_general_settings(tmp_path):
         '[[mirrors]]\nname = "none"\nurl = "https://b.example/"\nproxy = ""\n'
         '[[mirrors]]\nname = "any"\nurl = "https://c.example/"\n',
     )
-    own, none, plain = config.load(config_file=path, environ={}).mirrors
+    own, none, plain = loader.load(config_file=path, environ={}).mirrors
     for env, expected in (
         ({}, "http://general:1"),
         ({"https_proxy": "http://environment:3"}, "http://environment:3"),
         ({"HTTPS_PROXY": "http://environment:3", "NO_PROXY": ".example"}, None),
     ):
-        found = config.load(config_file=path, environ=env)
+        found = loader.load(config_file=path, environ=env)
         assert found.route(own, own.url).proxy == "http://own:2"
         assert found.route(none, none.url).proxy is None
         assert found.route(plain, plain.url).proxy == expected
@@ -188,11 +189,11 @@ def test_no_proxy_matches_as_the_conventions_say(host, port, no_proxy, expected)
 def test_secrets_are_resolved_late_and_named_when_missing(tmp_path, monkeypatch):
     secret = tmp_path / "pw.txt"
     secret.write_text("s3cret\n", encoding="utf-8")
-    assert config.resolve_secret(f"file:{secret}") == "s3cret"
+    assert loader.resolve_secret(f"file:{secret}") == "s3cret"
     monkeypatch.setenv("ART_KEY", "k3y")
-    assert config.resolve_secret("env:ART_KEY") == "k3y"
+    assert loader.resolve_secret("env:ART_KEY") == "k3y"
     with pytest.raises(errors.ConfigError, match="NOT_SET"):
-        config.resolve_secret("env:NOT_SET")
+        loader.resolve_secret("env:NOT_SET")
 
 
 def test_masked_url_shows_neither_password_nor_query_values():

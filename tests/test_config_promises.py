@@ -12,7 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "download"))
 import family
 import jobs
 
-from fmnist_tfds import config, errors, obtain, settings
+from fmnist_tfds import errors, obtain
+from fmnist_tfds.config import loader, settings
 
 
 def _toml(folder, text):
@@ -72,16 +73,16 @@ def test_argument_beats_variable_beats_toml_beats_default_and_the_origin_says_so
     path = _toml(tmp_path / "conf", toml[0])
     env = {f"FMNIST_TFDS_{variable}": environment[0]}
     for found, value, origin in (
-        (config.load(**{name: argument[0]}, config_file=path, environ=env), argument[1],
+        (loader.load(**{name: argument[0]}, config_file=path, environ=env), argument[1],
          "argument"),
-        (config.load(config_file=path, environ=env), environment[1], f"FMNIST_TFDS_{variable}"),
-        (config.load(config_file=path, environ={}), toml[1], str(path)),
+        (loader.load(config_file=path, environ=env), environment[1], f"FMNIST_TFDS_{variable}"),
+        (loader.load(config_file=path, environ={}), toml[1], str(path)),
         # An empty variable is none.
-        (config.load(config_file=path, environ=dict.fromkeys(env, "")), toml[1], str(path)),
+        (loader.load(config_file=path, environ=dict.fromkeys(env, "")), toml[1], str(path)),
     ):  # fmt: skip
         assert read(found) == value
         assert found.origins[ORIGIN[name]] == origin
-    default = config.load(environ={})
+    default = loader.load(environ={})
     assert read(default) not in (argument[1], environment[1], toml[1])
     assert default.origins[ORIGIN[name]] == "default"
 
@@ -90,8 +91,8 @@ def test_the_argument_names_the_file_before_the_variable(tmp_path):
     one = _toml(tmp_path / "one", "[network]\nattempts = 1\n")
     two = _toml(tmp_path / "two", "[network]\nattempts = 2\n")
     env = {"FMNIST_TFDS_CONFIG": str(two)}
-    assert config.load(environ=env).network.attempts == 2
-    assert config.load(config_file=one, environ=env).network.attempts == 1
+    assert loader.load(environ=env).network.attempts == 2
+    assert loader.load(config_file=one, environ=env).network.attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -102,17 +103,17 @@ def test_the_argument_names_the_file_before_the_variable(tmp_path):
 @pytest.mark.parametrize("name", ["offline", "adopt_local"])
 def test_a_switch_is_on_or_off_as_its_variable_says(name, text, expected):
     variable = f"FMNIST_TFDS_{name.upper()}"
-    found = config.load(environ={variable: text})
+    found = loader.load(environ={variable: text})
     assert getattr(found, name) is expected
     assert found.origins[name] == (variable if text else "default")
 
 
 def test_an_argument_switches_offline_off_again():
     env = {"FMNIST_TFDS_OFFLINE": "1"}
-    assert config.load(environ=env).offline
-    assert not config.load(offline=False, environ=env).offline
-    assert config.load(offline=True, environ={"FMNIST_TFDS_OFFLINE": "0"}).offline
-    assert config.load(adopt_local=True, environ={"FMNIST_TFDS_ADOPT_LOCAL": "0"}).adopt_local
+    assert loader.load(environ=env).offline
+    assert not loader.load(offline=False, environ=env).offline
+    assert loader.load(offline=True, environ={"FMNIST_TFDS_OFFLINE": "0"}).offline
+    assert loader.load(adopt_local=True, environ={"FMNIST_TFDS_ADOPT_LOCAL": "0"}).adopt_local
 
 
 def test_every_key_of_network_is_read_and_its_origin_told(tmp_path):
@@ -131,11 +132,11 @@ def test_every_key_of_network_is_read_and_its_origin_told(tmp_path):
     }
     text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
     path = _toml(tmp_path, f"[network]\n{text}\n")
-    found = config.load(config_file=path, environ={})
+    found = loader.load(config_file=path, environ={})
     assert found.network == settings.Network(**values | {"ca_bundle": tmp_path / "ca.pem"})
     for key in values:
         assert found.origins[f"network.{key}"] == str(path)
-        assert config.load(environ={}).origins[f"network.{key}"] == "default"
+        assert loader.load(environ={}).origins[f"network.{key}"] == "default"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_every_key_of_network_is_read_and_its_origin_told(tmp_path):
 )
 def test_a_mistake_in_the_file_is_refused(tmp_path, text, said):
     with pytest.raises(errors.ConfigError) as caught:
-        config.load(config_file=_toml(tmp_path, text), environ={})
+        loader.load(config_file=_toml(tmp_path, text), environ={})
     assert said in str(caught.value)
 
 
@@ -173,7 +174,7 @@ def test_a_deadline_is_a_number_of_seconds_above_zero(value):
     else:
         given = {"environ": {}, "deadline_s": value}
     with pytest.raises(errors.ConfigError, match="number of seconds above 0"):
-        config.load(**given)
+        loader.load(**given)
 
 
 def test_paths_in_the_file_are_relative_to_the_file(tmp_path, monkeypatch):
@@ -190,7 +191,7 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path, monkeypatch):
     )
     for name in ("general.pem", "ca.pem", "me.pem"):
         (conf / name).write_text("a certificate")
-    found = config.load(config_file=f"../conf/{path.name}", environ={})
+    found = loader.load(config_file=f"../conf/{path.name}", environ={})
     near, far = found.mirrors
     assert found.cache_dir.resolve() == conf / "cache"
     assert found.manual_dir.resolve() == conf / "data"
@@ -209,7 +210,7 @@ def test_a_secret_in_a_file_beside_the_toml_file_is_sent_from_any_folder(tmp_pat
         text = f'[[mirrors]]\nurl = "{mirror.url}"\nheaders = {{ X-Key = "file:key.txt" }}\n'
         path = _toml(tmp_path / "conf", text)
         (tmp_path / "conf" / "key.txt").write_text("from-the-file\n")
-        found = config.load(
+        found = loader.load(
             config_file=path, environ={"FMNIST_TFDS_CACHE_DIR": str(tmp_path / "cache")}
         )
         assert obtain.obtain(found, dataset=jobs.DATASET).error is None
@@ -219,9 +220,9 @@ def test_a_secret_in_a_file_beside_the_toml_file_is_sent_from_any_folder(tmp_pat
 def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     path = _toml(tmp_path / "conf", '[manual]\ndir = "~/data"\n[cache]\ndir = "~/cache"\n')
-    found = config.load(config_file=path, environ={})
+    found = loader.load(config_file=path, environ={})
     assert (found.manual_dir, found.cache_dir) == (tmp_path / "data", tmp_path / "cache")
-    found = config.load(manual_dir="~/m", environ={"FMNIST_TFDS_CACHE_DIR": "~/c"})
+    found = loader.load(manual_dir="~/m", environ={"FMNIST_TFDS_CACHE_DIR": "~/c"})
     assert (found.manual_dir, found.cache_dir) == (tmp_path / "m", tmp_path / "c")
 
 
@@ -230,7 +231,7 @@ def test_the_lower_case_variable_wins_and_an_empty_one_hides_nothing(scheme):
     lower, upper = f"{scheme}_proxy", f"{scheme}_proxy".upper()
 
     def read(**environ):
-        environment = config.load(environ=environ).environment
+        environment = loader.load(environ=environ).environment
         return environment.no_proxy if scheme == "no" else environment.proxies.get(scheme, "")
 
     assert read(**{lower: "lower:1", upper: "upper:2"}) == "lower:1"
@@ -244,9 +245,9 @@ def test_of_the_variables_for_authorities_the_first_set_one_counts():
     for number, first in enumerate(names):
         environ = {name: f"/{name}.pem" for name in names[number:]}
         environ |= dict.fromkeys(names[:number], "")
-        found = config.load(environ=environ).environment.ca_bundle
+        found = loader.load(environ=environ).environment.ca_bundle
         assert found == pathlib.Path(f"/{first}.pem")
-    assert config.load(environ={}).environment.ca_bundle is None
+    assert loader.load(environ={}).environment.ca_bundle is None
 
 
 def test_mirrors_of_the_file_stand_alone_in_their_order_unless_order_says_otherwise(tmp_path):
@@ -254,9 +255,9 @@ def test_mirrors_of_the_file_stand_alone_in_their_order_unless_order_says_otherw
         f'[[mirrors]]\nname = "{name}"\nurl = "http://{name}.example/"\n' for name in "ab"
     )
     a, b = "http://a.example/", "http://b.example/"
-    assert _urls(config.load(config_file=_toml(tmp_path, mirrors), environ={})) == [a, b]
+    assert _urls(loader.load(config_file=_toml(tmp_path, mirrors), environ={})) == [a, b]
     ordered = _toml(tmp_path, f'order = "b, a, b"\n{mirrors}')
-    found = config.load(config_file=ordered, environ={})
+    found = loader.load(config_file=ordered, environ={})
     # Named twice, asked once.
     assert _urls(found) == [b, a]
     assert found.origins["mirrors"] == str(ordered)
@@ -265,9 +266,9 @@ def test_mirrors_of_the_file_stand_alone_in_their_order_unless_order_says_otherw
 def test_off_in_any_place_means_offline(tmp_path):
     path = _toml(tmp_path, 'order = "off"\n')
     for found in (
-        config.load(mirrors="off", environ={}),
-        config.load(environ={"FMNIST_TFDS_MIRRORS": "off"}),
-        config.load(config_file=path, environ={}),
+        loader.load(mirrors="off", environ={}),
+        loader.load(environ={"FMNIST_TFDS_MIRRORS": "off"}),
+        loader.load(config_file=path, environ={}),
     ):
         assert found.offline
         assert found.origins["offline"] == found.origins["mirrors"]
@@ -282,4 +283,4 @@ def test_off_in_any_place_means_offline(tmp_path):
     ],
 )
 def test_the_files_name_goes_where_it_belongs(url, expected):
-    assert config.load(mirrors=url, environ={}).mirrors[0].url_for("F.gz") == expected
+    assert loader.load(mirrors=url, environ={}).mirrors[0].url_for("F.gz") == expected

@@ -8,7 +8,9 @@ import tomllib
 
 import pytest
 
-from fmnist_tfds import catalog, config, settings, training
+from fmnist_tfds import catalog
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.training import train
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("*.toml"))
@@ -34,10 +36,10 @@ def site(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.mark.parametrize("name", [file.name for file in FILES])
 def test_config_loads(site, name):
-    found = config.load(config_file=site / name, environ={})
+    found = loader.load(config_file=site / name, environ={})
     assert found.config_file == site / name
     if name.startswith("training-"):
-        assert training.TrainingConfig.from_table(config.training_table(site / name))
+        assert train.TrainingConfig.from_table(loader.training_table(site / name))
     else:
         first = found.mirrors[0].url if found.mirrors else None
         assert first == FIRST_MIRROR[name.removesuffix(".toml")]
@@ -49,16 +51,16 @@ def test_config_begins_with_when_to_use_it(file):
 
 
 def test_default_config_says_what_happens_without_a_file(site):
-    found = config.load(config_file=site / "default.toml", environ={})
+    found = loader.load(config_file=site / "default.toml", environ={})
     assert found.network == settings.Network()
-    assert found.mirrors == config.load(environ={}).mirrors
+    assert found.mirrors == loader.load(environ={}).mirrors
     named = tomllib.loads((site / "default.toml").read_text())["network"]
     optional = {"proxy", "ca_bundle"}
     assert set(named) | optional == set(settings.Network.__dataclass_fields__)
 
 
 def test_air_gapped_config_opens_no_socket(site):
-    found = config.load(config_file=site / "air-gapped.toml", environ={})
+    found = loader.load(config_file=site / "air-gapped.toml", environ={})
     assert found.offline
     assert found.mirrors == ()
     assert found.manual_dir == pathlib.Path("/mnt/datasets/fashion-mnist")
@@ -66,7 +68,7 @@ def test_air_gapped_config_opens_no_socket(site):
 
 def test_artifactory_config_goes_round_the_proxy_and_holds_no_secret(site):
     environ = {"HTTPS_PROXY": "http://proxy.corp.example:3128"}
-    found = config.load(config_file=site / "artifactory.toml", environ=environ)
+    found = loader.load(config_file=site / "artifactory.toml", environ=environ)
     inside, outside = found.mirrors[0], found.mirrors[1]
     assert found.route(inside, inside.url).proxy is None
     assert found.route(outside, outside.url).proxy == "http://proxy.corp.example:3128"
@@ -75,7 +77,7 @@ def test_artifactory_config_goes_round_the_proxy_and_holds_no_secret(site):
 
 
 def test_corporate_proxy_config_reaches_every_public_mirror_through_the_proxy(site):
-    found = config.load(config_file=site / "corporate-proxy.toml", environ={})
+    found = loader.load(config_file=site / "corporate-proxy.toml", environ={})
     for mirror in found.mirrors:
         route = found.route(mirror, mirror.url)
         assert route.proxy == "http://proxy.corp.example:3128"

@@ -16,8 +16,9 @@ import sys
 
 import pytest
 
-from fmnist_tfds import cli, errors
-from fmnist_tfds.download import causes
+from fmnist_tfds import errors
+from fmnist_tfds.cli import main
+from fmnist_tfds.download.diagnosis import causes
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 DOCS = REPO / "docs"
@@ -62,7 +63,7 @@ def test_every_error_section_shows_the_class_and_its_exit_code():
     shown = re.findall(r"^`errors\.(\w+)`[^·]*· exit (\d)", text, re.MULTILINE)
     assert len(shown) == len(_headings("errors.md"))
     for name, code in shown:
-        assert cli.exit_code(getattr(errors, name)("")) == int(code), name
+        assert main.exit_code(getattr(errors, name)("")) == int(code), name
 
 
 def test_every_cause_has_its_section_with_meaning_and_remedy():
@@ -98,7 +99,7 @@ def test_shown_commands_do_what_the_page_says(page, request, tmp_path):
         (folder / "fashion-mnist").symlink_to(request.getfixturevalue("real_data"))
     entry = tmp_path / "bin" / "fmnist-tfds"
     entry.parent.mkdir()
-    entry.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fmnist_tfds.cli "$@"\n')
+    entry.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fmnist_tfds.cli.main "$@"\n')
     entry.chmod(0o755)
     python = entry.with_name("python")  # the one that runs the tests, virtual environment or not
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

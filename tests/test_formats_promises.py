@@ -8,7 +8,8 @@ import zlib
 import numpy as np
 import pytest
 
-from fmnist_tfds import errors, idx, png, tfrecord
+from fmnist_tfds import errors
+from fmnist_tfds.formats import idx, png, tfrecord
 
 
 def arrays(count):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_tfds import errors, idx
+from fmnist_tfds import errors
+from fmnist_tfds.formats import idx
 
 
 def test_decode_gives_back_what_was_encoded():

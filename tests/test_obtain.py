@@ -13,8 +13,10 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "download"))
 import family
 
-from fmnist_tfds import errors, obtain, settings
-from fmnist_tfds.download import fetch, report
+from fmnist_tfds import errors, obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download import failure_message
+from fmnist_tfds.download.policy import downloader
 
 DATASET, BODIES = family.make()
 # No test here is about time: none may fail because this process was held up.
@@ -137,12 +139,12 @@ def test_offline_says_once_what_is_wrong_with_manual_dir(tmp_path, no_network, h
 
 def test_the_error_lists_sources_once_whatever_order_they_failed_in():
     first, second = (
-        fetch.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
+        downloader.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
         for host in "ab"
     )
     images, labels = DATASET.files[:2]
     tried = {images.name: [first, second], labels.name: [second, first]}
-    error = report.obtain_error((images, labels), tried, dataset=DATASET, is_offline=False)
+    error = failure_message.obtain_error((images, labels), tried, dataset=DATASET, is_offline=False)
     assert error.message.count("http://a/") == 1
 
 
@@ -159,12 +161,14 @@ def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
 
 def test_files_that_failed_alike_share_one_table_in_whatever_order_they_asked():
     dead, empty = (
-        fetch.Attempt(f"http://{host}.example/", "failed", cause)
+        downloader.Attempt(f"http://{host}.example/", "failed", cause)
         for host, cause in (("a", "connect-refused"), ("b", "not-found"))
     )
     attempts = {name: [dead, empty] for name in BODIES} | {list(BODIES)[2]: [empty, dead, dead]}
     text = str(
-        report.obtain_error(DATASET.files, attempts, dataset=DATASET, is_offline=False).message
+        failure_message.obtain_error(
+            DATASET.files, attempts, dataset=DATASET, is_offline=False
+        ).message
     )
     first, *rows = text.splitlines()
     assert all(name in first for name in BODIES)

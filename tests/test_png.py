@@ -9,7 +9,8 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 
-from fmnist_tfds import errors, idx, png
+from fmnist_tfds import errors
+from fmnist_tfds.formats import idx, png
 
 
 def _images(count, seed=0):

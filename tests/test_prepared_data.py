@@ -16,16 +16,11 @@ import small_dataset as small
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
-from fmnist_tfds import (
-    cli,
-    errors,
-    obtain,
-    replacing_builder,
-    tfds_command,
-    tfrecord,
-    version_folder,
-)
-from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds import errors, obtain, version_folder
+from fmnist_tfds.cli import main
+from fmnist_tfds.datasets import replacing_builder, tfds_command
+from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.formats import tfrecord
 from fmnist_tfds.input_pipeline import prepared
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -95,7 +90,7 @@ def test_format_that_cannot_be_proved_is_refused_by_name(small_data, data_dir, n
 
 def test_build_in_parquet_is_a_usage_error_that_names_the_format(small_data, data_dir, capsys):
     flags = [f"--mirrors={small_data}", f"--data_dir={data_dir}", "--file_format=parquet"]
-    assert cli.run(["build", *flags]) == 2
+    assert main.run(["build", *flags]) == 2
     assert "file_format: parquet cannot be read back and proved" in capsys.readouterr().err
     assert not data_dir.exists()
 
@@ -414,11 +409,11 @@ def test_overwrite_replaces_the_data_and_leaves_nothing_beside(small_data, data_
 
 def test_build_overwrite_without_a_source_leaves_the_data(data_dir, folder):
     before = contents(folder)
-    assert cli.run(["build", "--mirrors=off", f"--data_dir={data_dir}", "--overwrite"]) == 3
+    assert main.run(["build", "--mirrors=off", f"--data_dir={data_dir}", "--overwrite"]) == 3
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("route", ["fmnist_resilient", "fmnist_tfds/fmnist_resilient"])
+@pytest.mark.parametrize("route", ["fmnist_resilient", "fmnist_tfds/datasets/fmnist_resilient"])
 def test_tfds_build_overwrite_deletes_nothing_before_it_has_another(data_dir, folder, route):
     # The command's own order of imports; `tfds` itself does not start without the extra `build`.
     code = """

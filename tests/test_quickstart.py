@@ -14,7 +14,9 @@ import pytest
 import stand_in
 from matplotlib import figure
 
-from fmnist_tfds import catalog, cli, errors, plots, quickstart, training
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.cli import main
+from fmnist_tfds.training import plots, quickstart, train
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 PICTURES = ("samples.png", "training_curve.png", "confusion_matrix.png")
@@ -44,7 +46,7 @@ def test_quickstart_without_a_source_never_passes_the_stand_in_off(
 ):
     monkeypatch.setitem(catalog.DATASETS, "fmnist_synthetic", stand_in.known())
     out = tmp_path / "out"
-    code = cli.run(
+    code = main.run(
         [
             "quickstart",
             f"--mirrors=http://127.0.0.1:{closed_port}/",
@@ -81,7 +83,7 @@ class Trained:
         real = config.dataset == "fmnist_resilient"
         confusion = np.diag(np.full(10, 90)) + np.eye(10, k=1, dtype=np.int64) * 10
         entry = {"loss": 0.5, "accuracy": 0.8, "val_loss": 0.6, "val_accuracy": 0.7}
-        return training.Evaluation(
+        return train.Evaluation(
             metrics={
                 "data": "fashion-mnist" if real else "synthetic",
                 "test_accuracy": 0.9,
@@ -97,7 +99,7 @@ class Trained:
 @pytest.fixture
 def trained(monkeypatch):
     stub = Trained()
-    monkeypatch.setattr(training, "train_and_evaluate", stub)
+    monkeypatch.setattr(train, "train_and_evaluate", stub)
     return stub
 
 
@@ -107,7 +109,7 @@ def test_quickstart_trains_on_the_real_data_where_it_arrived(
     out = tmp_path / "out"
     (out / "tfds").mkdir(parents=True)
     words = ["quickstart", f"--manual_dir={real_data}", "--offline", f"--out={out}", "--epochs=3"]
-    assert cli.run(words) == 0
+    assert main.run(words) == 0
     said = capfd.readouterr()
     (config,) = trained.configs
     assert config.dataset == "fmnist_resilient"
@@ -137,10 +139,10 @@ def test_quickstart_does_not_replace_a_wrong_setting_or_wrong_data_by_the_stand_
     def obtain(*args, **kwargs):
         return dataclasses.replace(outcome, error=errors.ContentError("not the genuine bytes"))
 
-    from fmnist_tfds import config
     from fmnist_tfds import obtain as ladder
+    from fmnist_tfds.config import loader
 
-    settings = config.load(mirrors="off", manual_dir=real_data)
+    settings = loader.load(mirrors="off", manual_dir=real_data)
     outcome = ladder.obtain(settings)
     monkeypatch.setattr(ladder, "obtain", obtain)
     with pytest.raises(errors.ContentError):
@@ -154,15 +156,15 @@ def test_nothing_of_an_earlier_run_stays_where_a_run_fails(
     out = tmp_path / "out"
     words = ["quickstart", f"--mirrors=http://127.0.0.1:{closed_port}/", f"--out={out}"]
     words += [f"--data_dir={data_dir}"]
-    assert cli.run(words) == 0
+    assert main.run(words) == 0
     made = {"metrics.json", "receipt.json", *PICTURES}
     assert {path.name for path in out.iterdir()} == made
 
     def fail(config, workdir):
         raise errors.StoreError("the disk is full")
 
-    monkeypatch.setattr(training, "train_and_evaluate", fail)
-    assert cli.run(words) == 3
+    monkeypatch.setattr(train, "train_and_evaluate", fail)
+    assert main.run(words) == 3
     assert {path.name for path in out.iterdir()} <= {"receipt.json"}
 
 
@@ -231,5 +233,5 @@ case "$*" in *"pip install"*) cp "$0" "$(dirname "$0")/fmnist-tfds";; esac
 def test_quickstart_to_an_unwritable_folder_is_one_message(tmp_path, capsys):
     blocker = tmp_path / "file"
     blocker.write_text("")
-    assert cli.run(["quickstart", f"--out={blocker / 'out'}", "--mirrors=off"]) == 3
+    assert main.run(["quickstart", f"--out={blocker / 'out'}", "--mirrors=off"]) == 3
     assert "cannot write to" in capsys.readouterr().err

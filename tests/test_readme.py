@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fmnist_tfds import cli, cli_commands
+from fmnist_tfds.cli import commands, main
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -35,8 +35,8 @@ def test_every_shown_command_exists_with_its_flags(page):
         words = shlex.split(line)[1:]
         if words and words[0] in ("--help", "COMMAND"):
             continue
-        assert words[0] in cli_commands.COMMANDS, line
-        cli._parser().parse_strictly(words)
+        assert words[0] in commands.COMMANDS, line
+        main._parser().parse_strictly(words)
 
 
 def _fence_with(text: str) -> str:
@@ -50,7 +50,7 @@ def reader(real_data, tmp_path) -> Callable[[list[str]], None]:
     for name in ("fmnist-tfds", "python"):
         command = tmp_path / "bin" / name
         command.parent.mkdir(exist_ok=True)
-        module = "-m fmnist_tfds.cli " if name == "fmnist-tfds" else ""
+        module = "-m fmnist_tfds.cli.main " if name == "fmnist-tfds" else ""
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module}"$@"\n')
         command.chmod(0o755)
     (tmp_path / "here").mkdir()
@@ -106,7 +106,7 @@ def test_readme_three_ways_to_use_it_run(reader, real_data, tmp_path):
 
 
 def test_readme_shows_every_command_but_the_plain_ones():
-    for command in cli_commands.COMMANDS:
+    for command in commands.COMMANDS:
         assert f"fmnist-tfds {command}" in README or command in (
             "quickstart",
             "benchmark",

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import stand_in
 
-from fmnist_tfds import input_pipeline, keras_registry, training
+from fmnist_tfds import input_pipeline, keras_registry
+from fmnist_tfds.training import train as training
 
 PREPROCESS = "fmnist_tfds>Preprocess"
 

@@ -53,7 +53,7 @@ def test_tfds_build_by_path_takes_manual_dir_and_a_toml_file(real_data, tmp_path
     toml = tmp_path / "site.toml"
     toml.write_text(f'order = "off"\n[cache]\ndir = "{tmp_path / "cache"}"\n')
     done = _tfds_build(
-        "fmnist_tfds/fmnist_resilient",
+        "fmnist_tfds/datasets/fmnist_resilient",
         f"--data_dir={tmp_path / 'tfds'}",
         f"--manual_dir={real_data}",
         FMNIST_TFDS_CONFIG=str(toml),

@@ -12,7 +12,7 @@ import small_dataset as small
 import tensorflow_datasets as tfds
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 pytestmark = [
     pytest.mark.versions,

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmnist_tfds import png, tfrecord
+from fmnist_tfds.formats import png, tfrecord
 
 
 def _arrays(count):

@@ -14,8 +14,9 @@ import stand_in
 import tensorflow_datasets as tfds
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds import errors, training
-from fmnist_tfds.fmnist_synthetic import generator
+from fmnist_tfds import errors
+from fmnist_tfds.datasets.fmnist_synthetic import generator
+from fmnist_tfds.training import train
 
 EXAMPLES = 4000
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -38,12 +39,12 @@ def _config(data_dir, **changes):
         "batch_size": 100,
         "verify": False,  # a part of the data cannot be proved
     }
-    return training.TrainingConfig(**{**values, **changes})
+    return train.TrainingConfig(**{**values, **changes})
 
 
 @pytest.mark.versions
 def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_path):
-    found = training.train_and_evaluate(_config(data_dir, eval_batch_size=768), tmp_path)
+    found = train.train_and_evaluate(_config(data_dir, eval_batch_size=768), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == found.metrics
     assert metrics["data"] == "synthetic"
@@ -73,7 +74,7 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
     make = input_pipeline.make_train
     monkeypatch.setattr(input_pipeline, "make_train", make_train)
     config = _config(data_dir, epochs=2)
-    straight = training.train_and_evaluate(config, tmp_path / "straight")
+    straight = train.train_and_evaluate(config, tmp_path / "straight")
     steps = len(seen) // 2
     epochs = seen[:steps], seen[steps:]
     assert epochs[0] != epochs[1]
@@ -86,20 +87,20 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
             if epoch == 1:
                 raise Interrupted
 
-    original = training._Recorder.callback
+    original = train._Recorder.callback
     try:
-        training._Recorder.callback = lambda self, keras_: keras.callbacks.CallbackList(
+        train._Recorder.callback = lambda self, keras_: keras.callbacks.CallbackList(
             [original(self, keras_), Interrupt()]
         )
         with pytest.raises(Interrupted):
-            training.train_and_evaluate(config, tmp_path / "broken")
+            train.train_and_evaluate(config, tmp_path / "broken")
     finally:
-        training._Recorder.callback = original
+        train._Recorder.callback = original
     # As if it had been killed after the second epoch's entry, before its weights were saved.
     history = tmp_path / "broken" / "history.json"
     history.write_text(json.dumps(json.loads(history.read_text()) * 2))
     with caplog.at_level(logging.INFO, logger="fmnist_tfds"):
-        resumed = training.train_and_evaluate(config, tmp_path / "broken")
+        resumed = train.train_and_evaluate(config, tmp_path / "broken")
     assert "going on after 1 of 2 epochs" in caplog.text
     assert [e["epoch"] for e in resumed.history] == [1, 2]
     assert seen[-steps:] == epochs[1]
@@ -110,11 +111,11 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
 def test_training_goes_on_from_the_checkpoint_before_one_that_a_kill_cut_short(tmp_path, caplog):
     data_dir = stand_in.prepare(tmp_path / "tfds")
     config, run = stand_in.settings(data_dir, epochs=2), tmp_path / "run"
-    first = training.train_and_evaluate(config, run)
+    first = train.train_and_evaluate(config, run)
     newest, before = (run / "checkpoint" / f"latest.weights.h5{end}" for end in ("", ".bkp"))
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     with caplog.at_level(logging.INFO, logger="fmnist_tfds"):
-        again = training.train_and_evaluate(config, run)
+        again = train.train_and_evaluate(config, run)
     assert "going on after 1 of 2 epochs" in caplog.text
     assert [entry["epoch"] for entry in again.history] == [1, 2]
     assert again.history[0] == first.history[0]
@@ -122,12 +123,12 @@ def test_training_goes_on_from_the_checkpoint_before_one_that_a_kill_cut_short(t
     for path in (newest, before):
         path.write_bytes(b"cut")
     with pytest.raises(errors.StoreError, match="is damaged"):
-        training.train_and_evaluate(config, run)
+        train.train_and_evaluate(config, run)
 
 
 def test_unprepared_data_is_one_clear_error(tmp_path):
     with pytest.raises(errors.NotPreparedError):
-        training.train_and_evaluate(_config(tmp_path / "none"), tmp_path / "work")
+        train.train_and_evaluate(_config(tmp_path / "none"), tmp_path / "work")
     assert not (tmp_path / "work").exists(), "a run that never began has claimed its folder"
 
 
@@ -143,7 +144,7 @@ def test_unprepared_data_is_one_clear_error(tmp_path):
 )
 def test_training_table_mistake_is_named(table, said):
     with pytest.raises(errors.ConfigError) as caught:
-        training.TrainingConfig.from_table(table)
+        train.TrainingConfig.from_table(table)
     assert said in str(caught.value)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import stand_in
 
-from fmnist_tfds import catalog, errors, input_pipeline, training
+from fmnist_tfds import catalog, errors, input_pipeline
+from fmnist_tfds.training import train as training
 
 
 @pytest.fixture(scope="module")
@@ -228,10 +229,10 @@ def test_confusion_matrix_has_a_row_for_each_true_class():
 
 
 def _toml_table(name: str) -> dict:
-    from fmnist_tfds import config
+    from fmnist_tfds.config import loader
 
     repo = pathlib.Path(__file__).resolve().parent.parent
-    return config.training_table(str(repo / "configs" / name))
+    return loader.training_table(str(repo / "configs" / name))
 
 
 def test_every_key_of_a_training_table_is_taken_over():

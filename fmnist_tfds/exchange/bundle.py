@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tfds import atomic_file, catalog, errors
-from fmnist_tfds.exchange import adopt, bundle_main
+from fmnist_tfds.exchange import bundle_main
+from fmnist_tfds.exchange.adopt import adopt
 
 _MAIN, _MANIFEST, _LICENSE, _RECEIPT = "__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"
 _FORMAT = 1

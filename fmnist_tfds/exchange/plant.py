@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from fmnist_tfds import atomic_file, catalog, errors
-from fmnist_tfds.download import canonical
-from fmnist_tfds.exchange import places
+from fmnist_tfds.exchange import tool_folders
+from fmnist_tfds.formats import gzip_file
 
 Tool = Literal["keras", "torchvision", "tfds", "paddle", "mindspore"]
 TOOLS: tuple[str, ...] = get_args(Tool)
@@ -123,7 +123,7 @@ def plant(
     for at, content in contents:
         _write(at, content)
     usage = layout.usage.format(root=str(place))
-    if tool == "paddle" and place != places.paddle_home():
+    if tool == "paddle" and place != tool_folders.paddle_home():
         # Paddle (3.3.1) makes DATA_HOME from ~ when it is imported and reads no variable.
         usage = f"paddle.dataset.common.DATA_HOME = {str(place)!r}; {usage}"
     return Planted(
@@ -138,11 +138,11 @@ def plant(
 def _root(tool: str) -> pathlib.Path:
     match tool:
         case "keras":
-            return places.keras_home()
+            return tool_folders.keras_home()
         case "tfds":
-            return places.tfds_data_dir()
+            return tool_folders.tfds_data_dir()
         case "paddle":
-            return places.paddle_home()
+            return tool_folders.paddle_home()
     raise errors.ArgumentError(
         f"plant {tool}: no root given; {tool} has no place of its own",
         hint="pass --root with the folder that your script gives it",
@@ -176,7 +176,7 @@ def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, to
         return data
     with tempfile.TemporaryDirectory() as scratch:
         made = pathlib.Path(scratch) / file.name
-        if canonical.write(payload, file, made):
+        if gzip_file.write(payload, file, made):
             return made.read_bytes()
     raise errors.StoreError(
         f"{tool} checks the hash of {file.name}, and the canonical .gz cannot be made here: "

@@ -23,8 +23,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-import fmnist_tfds
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import catalog, errors, version
 
 _IDLE_S = 30.0
 _BACKLOG = 512
@@ -134,7 +133,7 @@ class _HttpServer(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S
-    server_version = f"fmnist-tfds/{fmnist_tfds.__version__}"
+    server_version = f"fmnist-tfds/{version.VERSION}"
     sys_version = ""
     disable_nagle_algorithm = True
     wbufsize = 1 << 16

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import order, prepared, records, resident
+from fmnist_tfds.input_pipeline import in_memory, prepared, records, sampler
 
 # Two calls in the making keep two cores busy; three and four were no faster (BENCHMARKS.md).
 PARALLEL = 2
@@ -26,14 +26,14 @@ class Parsed:
                 hint='use source="resident" without a service',
             )
         self.split = split
-        self.scan = resident.Scan(split, verify=verify)
+        self.scan = in_memory.Scan(split, verify=verify)
         self.layouts = [stored.layout if stored else None for stored in self.scan.stored]
-        self.blocks = order.blocks(split.shards, self.layouts)
+        self.blocks = sampler.blocks(split.shards, self.layouts)
 
     def shuffled(self, index: int, count: int, seed: tf.Tensor) -> tf.data.Dataset:
         """One epoch of a worker by windows: (images uint8[n, 28, 28, 1], labels int64[n])."""
         numbers = tf.data.Dataset.from_tensor_slices(self.blocks.mixed(index, count, seed))
-        windows = order.rebatched(self._read(numbers), self.blocks.windows_of(index, count))
+        windows = sampler.rebatched(self._read(numbers), self.blocks.windows_of(index, count))
         return windows.enumerate(1).map(
             plain(lambda number, pair: _permuted(pair[0], pair[1], seed, number))
         )
@@ -45,12 +45,12 @@ class Parsed:
 
     def shared_out(self, index: int, count: int, seed: int) -> tf.data.Dataset:
         """As `shuffled`, for a service that gives each of its workers some of the blocks."""
-        every = order.permuted(tf.range(len(self.blocks.paths)), tf.constant(seed, tf.int64))
+        every = sampler.permuted(tf.range(len(self.blocks.paths)), tf.constant(seed, tf.int64))
         mine = every[index::count]
         numbers = tf.data.Dataset.range(len(mine)).map(plain(lambda place: mine[place]))
         # Windows are what a failing worker loses, and a buffer of all blocks would be, too.
-        window = min(order.LEAST_WINDOW_EXAMPLES, int(self.blocks.counts[index::count].sum()))
-        numbers = numbers.shuffle(-(-window // order.BLOCK_EXAMPLES), seed=seed)
+        window = min(sampler.LEAST_WINDOW_EXAMPLES, int(self.blocks.counts[index::count].sum()))
+        numbers = numbers.shuffle(-(-window // sampler.BLOCK_EXAMPLES), seed=seed)
         return self._read(numbers).rebatch(window).map(plain(_permuted_anyhow))
 
     def _read(self, numbers: tf.data.Dataset) -> tf.data.Dataset:
@@ -63,7 +63,7 @@ class Parsed:
 
         def read(number: tf.Tensor) -> tf.data.Dataset:
             found = records.record_dataset(paths[number], starts[number]).take(counts[number])
-            return found.batch(order.BLOCK_EXAMPLES)
+            return found.batch(sampler.BLOCK_EXAMPLES)
 
         blocks = numbers.interleave(
             plain(read),
@@ -83,7 +83,7 @@ def plain(function: Any) -> Any:
 def _permuted(
     images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, number: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    index = order.permuted(tf.range(tf.shape(labels)[0]), seed, number)
+    index = sampler.permuted(tf.range(tf.shape(labels)[0]), seed, number)
     return tf.gather(images, index), tf.gather(labels, index)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import plan, preprocess, resident
+from fmnist_tfds.input_pipeline import in_memory, plan, preprocess
 
 _DATASET = "fmnist_resilient"
 
@@ -129,7 +129,7 @@ def make_indices(
     made = plan.Plan(
         batch_size, data_dir, builder, name, split, shard, "resident", verify, drop_remainder
     )
-    labels = resident.shared(made.loading.labels)
+    labels = in_memory.shared(made.loading.labels)
     batches = made.index_batches(seed, epochs).map(plan.plain(lambda i: (i, tf.gather(labels, i))))
     made.settle()
     return (

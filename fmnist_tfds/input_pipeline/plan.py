@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import order, parsed, prepared, preprocess, resident, tables
+from fmnist_tfds.input_pipeline import in_memory, parsed, prepared, preprocess, sampler, tables
 from fmnist_tfds.input_pipeline import service as data_service
 
 # A call costs 100 µs beside its pixels: small batches are slices of groups of about this size.
@@ -43,7 +43,7 @@ class Plan:
         # What is dealt out to the workers in turn: examples, or blocks of them.
         self._dealt = np.ones(self._split.examples, np.int32)
         if source == "stream":
-            self._dealt = order.block_counts(self._split.shards)
+            self._dealt = sampler.block_counts(self._split.shards)
         if self.count > len(self._dealt):
             raise errors.ArgumentError(
                 f"shard: expected at most {len(self._dealt):,} workers (source={source!r} deals "
@@ -57,9 +57,9 @@ class Plan:
             )
 
     @functools.cached_property
-    def loading(self) -> resident.Loading:
+    def loading(self) -> in_memory.Loading:
         """The split on its way into memory."""
-        return resident.Loading(self._split, self._builder, verify=self._verify)
+        return in_memory.Loading(self._split, self._builder, verify=self._verify)
 
     @functools.cached_property
     def _parsed(self) -> parsed.Parsed:
@@ -105,7 +105,7 @@ class Plan:
         if self._split.dataset in _KNOWN_STATISTICS:
             return preprocess.FASHION_MNIST_STATISTICS
         train = prepared.find_split(self._builder, "train")
-        images = resident.load(train, self._builder, verify=False).images
+        images = in_memory.load(train, self._builder, verify=False).images
         counts = np.bincount(images.reshape(-1), minlength=256) / images.size
         mean = float(counts @ np.arange(256))
         return mean, float(np.sqrt(counts @ (np.arange(256) - mean) ** 2))
@@ -114,7 +114,7 @@ class Plan:
         """Batches of the epochs, each in its own order."""
         # First of all: loading goes on in the background from here.
         table = self._table
-        seeds = order.epoch_seeds(seed, epochs)
+        seeds = sampler.epoch_seeds(seed, epochs)
         if table is None:
             return self._finished(how, seeds.flat_map(plain(self._parsed_epoch)))
         return self._looked_up(how, table, self._groups(table, seeds, draws=bool(how.augment)))
@@ -125,12 +125,12 @@ class Plan:
             blocks = self._parsed.in_order(self.index, self.count)
             return self._finished(how, blocks.rebatch(self.batch))
         numbers = tf.constant(self._table.in_order())
-        return self._looked_up(how, self._table, order.grouped(numbers, self._group))
+        return self._looked_up(how, self._table, sampler.grouped(numbers, self._group))
 
     def index_batches(self, seed: int, epochs: int | None) -> tf.data.Dataset:
         """The indices alone, in the order of `shuffled` of a resident split: int32[B]."""
         table = tables.InMemory(self.loading, self.index, self.count)
-        seeds = order.epoch_seeds(seed, epochs)
+        seeds = sampler.epoch_seeds(seed, epochs)
         return self._cut(self._groups(table, seeds, draws=False))
 
     def offloaded(
@@ -164,7 +164,7 @@ class Plan:
             return (indices, tf.fill([self._used], seed)) if draws else indices
 
         # Slices of one tensor: a flat_map would start an iterator of its own for each epoch.
-        groups = order.rebatched(seeds.map(plain(epoch)), order.cuts(self._used, self._group))
+        groups = sampler.rebatched(seeds.map(plain(epoch)), sampler.cuts(self._used, self._group))
         return groups.enumerate() if draws else groups
 
     def _looked_up(
@@ -190,7 +190,7 @@ class Plan:
         """The batches in groups, epoch by epoch."""
         if self._group == self.batch:
             return groups
-        return order.rebatched(groups, order.cuts(self._used, self.batch))
+        return sampler.rebatched(groups, sampler.cuts(self._used, self.batch))
 
     def _parsed_epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         """One epoch of parsed records: (images, labels, seed int64[2]) by batches."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds import png, tfrecord
+from fmnist_tfds.formats import png, tfrecord
 from fmnist_tfds.input_pipeline import prepared
 
 _log = logging.getLogger(__name__)

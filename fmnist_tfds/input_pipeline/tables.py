@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import order, parsed, records, resident
+from fmnist_tfds.input_pipeline import in_memory, parsed, records, sampler
 
 
 class Table(Protocol):
@@ -27,15 +27,15 @@ class Table(Protocol):
 class InMemory:
     """`source="resident"`: images and labels in memory; a uniform permutation of all of them."""
 
-    def __init__(self, held: resident.Loading, index: int, count: int) -> None:
-        self._images, self._labels = (resident.shared(a) for a in (held.images, held.labels))
+    def __init__(self, held: in_memory.Loading, index: int, count: int) -> None:
+        self._images, self._labels = (in_memory.shared(a) for a in (held.images, held.labels))
         # Copied in: the first tf.range of a process takes 3 to 5 ms.
         self._numbers = tf.constant(np.arange(len(held.labels), dtype=np.int32))
         self._index, self._count = index, count
 
     def shuffled(self, seed: tf.Tensor) -> tf.Tensor:
         """Positions index, index + count, … of one global permutation, whatever `count`."""
-        whole = order.permuted(self._numbers, seed)
+        whole = sampler.permuted(self._numbers, seed)
         return whole[self._index :: self._count] if self._count > 1 else whole
 
     def in_order(self) -> npt.NDArray[np.int32]:
@@ -54,9 +54,9 @@ class Mapped:
     """
 
     def __init__(
-        self, stored: records.Stored, blocks: order.Blocks, index: int, count: int
+        self, stored: records.Stored, blocks: sampler.Blocks, index: int, count: int
     ) -> None:
-        self._rows, self._layout = resident.shared(stored.rows), stored.layout
+        self._rows, self._layout = in_memory.shared(stored.rows), stored.layout
         self._blocks = blocks
         self._index, self._count = index, count
         counts = self._blocks.counts[index::count]
@@ -72,7 +72,7 @@ class Mapped:
         blocks = tf.gather(self._firsts, self._blocks.mixed(self._index, self._count, seed))
         examples = tf.gather(blocks, self._place) + self._within
         windows = tf.split(examples, self._blocks.windows_of(self._index, self._count))
-        parts = [order.permuted(part, seed, number) for number, part in enumerate(windows, 1)]
+        parts = [sampler.permuted(part, seed, number) for number, part in enumerate(windows, 1)]
         return tf.concat(parts, 0)
 
     def in_order(self) -> npt.NDArray[np.int32]:

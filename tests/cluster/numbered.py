@@ -7,7 +7,8 @@ import io
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fmnist_tfds import catalog, png
+from fmnist_tfds import catalog
+from fmnist_tfds.formats import png
 
 TRAIN, TEST = 20_011, 1_003
 

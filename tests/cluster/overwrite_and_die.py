@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from fmnist_tfds import tfds_builder, version_folder
-from fmnist_tfds.fmnist_synthetic import fmnist_synthetic_dataset_builder as synthetic
+from fmnist_tfds import version_folder
+from fmnist_tfds.datasets import ordered_builder
+from fmnist_tfds.datasets.fmnist_synthetic import fmnist_synthetic_dataset_builder as synthetic
 
 EXAMPLES = {"train": 40, "test": 20}
 
@@ -59,8 +60,8 @@ def before(owner, name, nth=1):
 
 kill_at = {
     "before it obtains": lambda: before(Builder, "_obtained"),
-    "while it writes": lambda: before(tfds_builder.OrderedBuilder, "_write_split", 2),
-    "before it proves": lambda: before(tfds_builder.OrderedBuilder, "_prove"),
+    "while it writes": lambda: before(ordered_builder.OrderedBuilder, "_write_split", 2),
+    "before it proves": lambda: before(ordered_builder.OrderedBuilder, "_prove"),
     "before the swap": lambda: before(version_folder, "swap"),
     # TFDS's own rename, of its folder to the name beside the old one, is the first.
     "before the first rename": lambda: before(type(epath.Path("/")), "rename", 2),

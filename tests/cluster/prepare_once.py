@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
 import fmnist_tfds  # noqa: F401  registers
-from fmnist_tfds import tfds_builder
+from fmnist_tfds.datasets import ordered_builder
 
 NAME = "fmnist_resilient"
 parser = argparse.ArgumentParser()
@@ -28,16 +28,16 @@ arguments = parser.parse_args()
 absl_logging.set_verbosity(absl_logging.INFO)
 logging.getLogger().setLevel(logging.INFO)
 if arguments.wait_s is not None:
-    tfds_builder.OrderedBuilder.WAIT_S = arguments.wait_s
+    ordered_builder.OrderedBuilder.WAIT_S = arguments.wait_s
 if arguments.halt:
-    write_split = tfds_builder.OrderedBuilder._write_split
+    write_split = ordered_builder.OrderedBuilder._write_split
 
     def write_and_stop(self, *split):
         info = write_split(self, *split)
         os.kill(os.getpid(), signal.SIGSTOP)
         return info
 
-    tfds_builder.OrderedBuilder._write_split = write_and_stop
+    ordered_builder.OrderedBuilder._write_split = write_and_stop
 if arguments.ready:
     os.kill(os.getpid(), signal.SIGSTOP)
 started = time.perf_counter()

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from fmnist_tfds import claim
+from fmnist_tfds.datasets import preparation_lease
 
 
 class FakeTime:
@@ -32,7 +32,7 @@ class FakeTime:
 
 
 def make(path, time):
-    return claim.Claim(path, clock=time.clock, sleep=time.sleep)
+    return preparation_lease.Claim(path, clock=time.clock, sleep=time.sleep)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def path(tmp_path):
 @pytest.fixture
 def owned(path):
     """A claim held by this process, which beats only where a test says so."""
-    owner = claim.Claim(path)
+    owner = preparation_lease.Claim(path)
     assert owner.acquire(lambda: False) == "held"
     owner._stop.set()
     owner._heart.join()
@@ -52,7 +52,7 @@ def owned(path):
 
 
 def test_claim_is_held_by_one_and_gone_after_release(path):
-    first = claim.Claim(path)
+    first = preparation_lease.Claim(path)
     assert first.acquire(lambda: False) == "held"
     assert json.loads(path.read_bytes())["pid"] == os.getpid()
     first.release()
@@ -92,10 +92,10 @@ def test_claim_is_kept_fresh_while_it_is_held(path, monkeypatch):
         beat(self)
         beaten.release()
 
-    beat = claim.Claim._beat
-    monkeypatch.setattr(claim.Claim, "_beat", beat_and_tell)
-    monkeypatch.setattr(claim, "BEAT_S", 0.001)
-    owner = claim.Claim(path)
+    beat = preparation_lease.Claim._beat
+    monkeypatch.setattr(preparation_lease.Claim, "_beat", beat_and_tell)
+    monkeypatch.setattr(preparation_lease, "BEAT_S", 0.001)
+    owner = preparation_lease.Claim(path)
     assert owner.acquire(lambda: False) == "held"
     for _ in range(3):
         assert beaten.acquire(timeout=60)
@@ -114,7 +114,7 @@ def test_claim_is_flushed_at_every_beat_where_other_nodes_see_it(path, monkeypat
 
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", flush)
-    owner = claim.Claim(path)
+    owner = preparation_lease.Claim(path)
     assert owner.acquire(lambda: False) == "held"
     assert len(flushed) == 1, "the first beat: a waiter on another node sees an owner at once"
     for folder in ("incomplete.1", "incomplete.2"):
@@ -145,7 +145,7 @@ def test_claim_of_an_owner_that_may_not_be_asked_is_not_dead(path, owned, monkey
 
 def test_claim_that_another_waiter_took_over_first_stays_with_it(path, owned, monkeypatch):
     # Between this waiter's look and its rename, a faster one makes a claim of its own.
-    faster = claim.Claim(path)
+    faster = preparation_lease.Claim(path)
     rename = os.rename
 
     def rename_late(source, target, *arguments, **named):
@@ -197,7 +197,7 @@ def test_claim_of_a_silent_owner_is_taken_over(path, owned):
 def test_claim_of_a_dead_process_is_taken_over_at_once_with_its_folder(path):
     text = (
         "import os, sys, pathlib\n"
-        "from fmnist_tfds import claim\n"
+        "from fmnist_tfds.datasets import preparation_lease as claim\n"
         "owner = claim.Claim(pathlib.Path(sys.argv[1]))\n"
         "owner.acquire(lambda: False)\n"
         "owner.note(pathlib.Path('incomplete.ABC_1.0.0'))\n"
@@ -229,7 +229,7 @@ def test_claim_that_cannot_be_written_is_not_left_behind(path, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # what a full disk does
     try:
         with pytest.raises(OSError, match="File too large"):
-            claim.Claim(path).acquire(lambda: False)
+            preparation_lease.Claim(path).acquire(lambda: False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
@@ -237,7 +237,7 @@ def test_claim_that_cannot_be_written_is_not_left_behind(path, tmp_path):
 
 def test_claim_in_a_missing_folder_raises(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        claim.Claim(tmp_path / "absent" / "x").acquire(lambda: False)
+        preparation_lease.Claim(tmp_path / "absent" / "x").acquire(lambda: False)
 
 
 def test_claim_of_another_kernel_is_never_dead_by_process_number(path):

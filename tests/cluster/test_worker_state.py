@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fmnist_tfds import errors, worker_state
+from fmnist_tfds import errors
+from fmnist_tfds.training import worker_state
 
 FACTS = {"seed": 0, "dataset": "numbered_clothes"}
 

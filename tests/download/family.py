@@ -9,7 +9,8 @@ import http.server
 import random
 import threading
 
-from fmnist_tfds import catalog, idx
+from fmnist_tfds import catalog
+from fmnist_tfds.formats import idx
 
 
 def make():

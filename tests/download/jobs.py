@@ -9,9 +9,10 @@ import time
 
 import family
 
-from fmnist_tfds import obtain, settings
-from fmnist_tfds.download import fetch
-from fmnist_tfds.download import store as stores
+from fmnist_tfds import obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.cache import store as stores
+from fmnist_tfds.download.policy import downloader
 
 DATASET, BODIES = family.make()
 BIG = DATASET.files[0]
@@ -84,7 +85,7 @@ def run(effective, *, files=(BIG,), clock=None, report=None, wall=None):
     """The result of fetching `files` by that clock, without jitter."""
     clock = clock or Clock()
     store = stores.Store(effective.cache_dir / DATASET.name, DATASET)
-    return fetch.fetch_all(
+    return downloader.fetch_all(
         effective,
         files,
         store,

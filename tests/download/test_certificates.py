@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from fmnist_tfds.download import certificates
+from fmnist_tfds.download.diagnosis import certificates
 
 
 @pytest.fixture

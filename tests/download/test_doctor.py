@@ -17,8 +17,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lab"))
 import laboratory
 import parts
 
-from fmnist_tfds import settings
-from fmnist_tfds.download import causes, doctor, findings, report_html
+from fmnist_tfds.config import settings
+from fmnist_tfds.doctor import findings, page
+from fmnist_tfds.doctor import report as doctor
+from fmnist_tfds.download.diagnosis import causes
 
 NETWORK = settings.Network(connect_timeout_s=60.0, read_timeout_s=60.0)
 BIG = "train-images-idx3-ubyte.gz"
@@ -85,7 +87,7 @@ def _outcomes(source):
 
 
 def _texts(report):
-    return "\n".join((json.dumps(report.as_json()), report_html.page(report), report.allowlist))
+    return "\n".join((json.dumps(report.as_json()), page.page(report), report.allowlist))
 
 
 def test_doctor_passes_a_good_mirror_through_every_stage(examine, lab, needs):

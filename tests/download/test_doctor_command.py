@@ -17,8 +17,13 @@ import zipfile
 import pytest
 from rich import console as rich_console
 
-from fmnist_tfds import catalog, cli, cli_doctor, settings
-from fmnist_tfds.download import doctor, findings, report_html
+from fmnist_tfds import catalog
+from fmnist_tfds.cli import doctor as cli_doctor
+from fmnist_tfds.cli import main
+from fmnist_tfds.config import settings
+from fmnist_tfds.doctor import findings
+from fmnist_tfds.doctor import page as report_html
+from fmnist_tfds.doctor import report as doctor
 
 DATASET = catalog.FASHION_MNIST
 
@@ -48,7 +53,7 @@ def _printed(report, width, **options):
 
 
 def test_doctor_command_finds_the_real_files_and_exits_0(real_mirror, capsys):
-    assert cli.run(["doctor", f"--mirrors={real_mirror.url}"]) == 0
+    assert main.run(["doctor", f"--mirrors={real_mirror.url}"]) == 0
     out = capsys.readouterr().out
     assert "Fashion-MNIST can be had, from 1 of 1 source" in out
     head = next(line for line in out.splitlines() if line.lstrip().startswith("source"))
@@ -57,7 +62,7 @@ def test_doctor_command_finds_the_real_files_and_exits_0(real_mirror, capsys):
 
 def test_doctor_command_exits_3_where_there_is_no_way(closed_port, capsys):
     url = f"http://127.0.0.1:{closed_port}/"
-    assert cli.run(["doctor", f"--mirrors={url}", "--json"]) == 3
+    assert main.run(["doctor", f"--mirrors={url}", "--json"]) == 3
     document = json.loads(capsys.readouterr().out)
     (source,) = document["sources"]
     assert document["ok"] is False
@@ -68,7 +73,7 @@ def test_doctor_command_exits_3_where_there_is_no_way(closed_port, capsys):
 
 
 def test_doctor_command_prints_the_request_to_send(real_mirror, capsys):
-    assert cli.run(["doctor", f"--mirrors={real_mirror.url},default", "--allowlist"]) == 0
+    assert main.run(["doctor", f"--mirrors={real_mirror.url},default", "--allowlist"]) == 0
     out = capsys.readouterr().out
     for file in DATASET.files:
         assert f"{file.name}  {file.gz_bytes:,} bytes" in out
@@ -99,14 +104,14 @@ def test_doctor_finds_manual_dir_in_any_form_that_fetch_takes(real_data, tmp_pat
     with zipfile.ZipFile(carried, "w") as archive:
         for file in DATASET.files:
             archive.write(real_data / file.name, f"folder/{file.name}")
-    assert cli.run(["doctor", "--mirrors=off", f"--manual_dir={carried}", "--json"]) == 0
+    assert main.run(["doctor", "--mirrors=off", f"--manual_dir={carried}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sources"][0]["cause"] == ""
 
 
 def test_doctor_says_what_is_wrong_with_a_manual_dir_in_another_form(tmp_path, capsys):
     table = tmp_path / "data.csv"
     table.write_text("label,pixel1\n1,2\n")
-    assert cli.run(["doctor", "--mirrors=off", f"--manual_dir={table}", "--json"]) == 3
+    assert main.run(["doctor", "--mirrors=off", f"--manual_dir={table}", "--json"]) == 3
     evidence = json.loads(capsys.readouterr().out)["sources"][0]["evidence"]
     assert "expected 785 columns" in evidence
 
@@ -118,28 +123,28 @@ def test_doctor_looks_at_other_tools_caches_where_fetch_would(
     folder.parent.mkdir()
     folder.symlink_to(real_data)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert cli.run(["doctor", "--mirrors=off"]) == 3
+    assert main.run(["doctor", "--mirrors=off"]) == 3
     assert "nothing in the cache" in capsys.readouterr().out
-    assert cli.run(["doctor", "--mirrors=off", "--adopt_local"]) == 0
+    assert main.run(["doctor", "--mirrors=off", "--adopt_local"]) == 0
     assert str(folder) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["missing/report.html", "."])
 def test_doctor_command_refuses_an_unwritable_page_before_it_looks(place, tmp_path, capsys):
     path = tmp_path / place
-    assert cli.run(["doctor", "--mirrors=off", f"--html={path}"]) == 2
+    assert main.run(["doctor", "--mirrors=off", f"--html={path}"]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_doctor_command_writes_the_page(real_mirror, tmp_path):
     path = tmp_path / "report.html"
-    assert cli.run(["doctor", f"--mirrors={real_mirror.url}", f"--html={path}"]) == 0
+    assert main.run(["doctor", f"--mirrors={real_mirror.url}", f"--html={path}"]) == 0
     assert "<strong>Yes." in path.read_text(encoding="utf-8")
 
 
 def test_doctor_command_never_imports_tensorflow(closed_port):
     code = (
-        "import sys\nfrom fmnist_tfds import cli\n"
+        "import sys\nfrom fmnist_tfds.cli import main as cli\n"
         f"code = cli.run(['doctor', '--mirrors=http://127.0.0.1:{closed_port}/', '--json'])\n"
         "assert code == 3\nassert 'tensorflow' not in sys.modules\n"
     )

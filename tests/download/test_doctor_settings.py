@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fmnist_tfds import catalog, config, environment_check, errors, settings
-from fmnist_tfds.download import addresses
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.doctor import environment, mirror_urls
 
 PUBLIC = "https://mirror.example.org/fmnist/"
 
 
 def _findings(tmp_path, environ, *mirrors):
-    found = config.load(mirrors=mirrors or (PUBLIC,), cache_dir=tmp_path, environ=environ)
-    return config.contradictions(found, environ=environ)
+    found = loader.load(mirrors=mirrors or (PUBLIC,), cache_dir=tmp_path, environ=environ)
+    return loader.contradictions(found, environ=environ)
 
 
 def _only(found):
@@ -146,14 +147,14 @@ def test_environment_names_a_no_proxy_that_holds_urls(tmp_path):
     ],
 )
 def test_addresses_that_cannot_work_are_named_with_what_to_write(url, word, instead):
-    problem, remedy = addresses.problem_of(url)
+    problem, remedy = mirror_urls.problem_of(url)
     assert word in problem
     assert instead in remedy
 
 
 @pytest.mark.parametrize("url", catalog.FASHION_MNIST.mirrors)
 def test_addresses_of_the_public_mirrors_can_work(url):
-    assert addresses.problem_of(url) == ("", "")
+    assert mirror_urls.problem_of(url) == ("", "")
 
 
 def test_addresses_are_part_of_the_contradictions(tmp_path):
@@ -171,9 +172,9 @@ def test_toml_syntax_error_names_line_and_column(tmp_path):
     path = tmp_path / "mirrors.toml"
     path.write_text('[network]\nproxy = "http://x\n')
     with pytest.raises(errors.ConfigError, match=r"line 2, column \d+"):
-        config.load(config_file=path, environ={})
+        loader.load(config_file=path, environ={})
 
 
 def test_contradictions_do_not_read_the_process_environment(tmp_path):
     found = settings.Settings(mirrors=(settings.Mirror(url=PUBLIC),), cache_dir=tmp_path)
-    assert environment_check.check({}, found) == ()
+    assert environment.check({}, found) == ()

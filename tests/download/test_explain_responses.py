@@ -5,15 +5,15 @@ from __future__ import annotations
 import explain_cases
 import pytest
 
-from fmnist_tfds import settings
-from fmnist_tfds.download import explain, signatures, storage_errors
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import block_pages, object_stores, responses
 
 CASES = explain_cases.CASES
 ROUTE = settings.Route(proxy="http://proxy.corp:3128")
 
 
 def _explain(case):
-    return explain.from_response(
+    return responses.from_response(
         case.status, case.headers, case.body.encode(), url=case.url, route=ROUTE
     )
 
@@ -30,13 +30,13 @@ def test_at_most_one_recogniser_matches_a_page(case):
     headers = {name.lower(): value for name, value in case.headers.items()}
     vendors = [
         s.vendor
-        for s in signatures.SIGNATURES
+        for s in block_pages.SIGNATURES
         if s.matches(case.status, headers, case.body.lower())
     ]
     assert len(vendors) <= 1, vendors
 
 
-@pytest.mark.parametrize("signature", signatures.SIGNATURES, ids=lambda s: s.vendor)
+@pytest.mark.parametrize("signature", block_pages.SIGNATURES, ids=lambda s: s.vendor)
 def test_every_recogniser_has_a_case_and_no_neighbour_shares_it(signature):
     """The confusion matrix: a recogniser's row holds its own cases only."""
     matched = [
@@ -58,14 +58,14 @@ def test_case_names_its_source_and_kind_of_evidence(case):
 
 
 def test_every_cause_has_a_meaning_and_a_remedy():
-    for cause in explain.CAUSES:
-        found = explain.named(cause)
+    for cause in responses.CAUSES:
+        found = responses.named(cause)
         assert found.evidence
         assert found.remedy
 
 
 def test_storage_error_of_an_unknown_code_still_names_store_and_code():
-    found = storage_errors.recognise(
+    found = object_stores.recognise(
         {"x-amz-request-id": "1"}, "<Error><Code>SomethingNew</Code></Error>"
     )
     assert (found.service, found.code) == ("Amazon S3", "SomethingNew")
@@ -73,7 +73,7 @@ def test_storage_error_of_an_unknown_code_still_names_store_and_code():
 
 def test_wrong_proxy_password_is_told_from_a_missing_one():
     route = settings.Route(proxy="http://user:secret@proxy.corp:3128")
-    found = explain.from_response(
+    found = responses.from_response(
         407, {"Proxy-Authenticate": "Basic"}, b"", url="http://mirror.example/f", route=route
     )
     assert "credentials given were refused" in found.evidence
@@ -91,7 +91,7 @@ def test_wrong_proxy_password_is_told_from_a_missing_one():
     ],
 )
 def test_identity_has_its_cause(verdict, cause):
-    found = explain.from_identity(
+    found = responses.from_identity(
         verdict, "MNIST digits", body_start=b"\x1f\x8b", headers={}, url="https://m.example/f"
     )
     assert found.cause == cause
@@ -103,7 +103,7 @@ def test_identity_has_its_cause(verdict, cause):
 )
 def test_block_page_with_status_200_is_recognised_by_its_body(name):
     case = next(case for case in CASES if case.name == name)
-    found = explain.from_identity(
+    found = responses.from_identity(
         "html", "", body_start=case.body.encode(), headers={}, url=case.url
     )
     assert found.cause == case.cause

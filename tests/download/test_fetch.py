@@ -17,9 +17,13 @@ import time
 import family
 import pytest
 
-from fmnist_tfds import errors, obtain, settings
-from fmnist_tfds.download import backoff, credentials, fetch, lap, parts, race, transfer
-from fmnist_tfds.download import store as stores
+from fmnist_tfds import errors, obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.cache import partial_files
+from fmnist_tfds.download.cache import store as stores
+from fmnist_tfds.download.policy import attempt as lap
+from fmnist_tfds.download.policy import downloader, hedging, retry
+from fmnist_tfds.download.transport import credentials, transfer
 
 DATASET, BODIES = family.make()
 BIG = DATASET.files[0]
@@ -44,7 +48,7 @@ def _options(tmp_path, *mirrors, **network):
 
 def _fetch(tmp_path, *mirrors, files=DATASET.files, **network):
     options = _options(tmp_path, *mirrors, **network)
-    return fetch.fetch_all(options, files, stores.Store(options.cache_dir, DATASET))
+    return downloader.fetch_all(options, files, stores.Store(options.cache_dir, DATASET))
 
 
 def _causes(result, file=BIG):
@@ -126,7 +130,7 @@ def _threads(start):
     return [thread for thread in threading.enumerate() if thread.name.startswith(start)]
 
 
-class _HeldParts(parts.Parts):
+class _HeldParts(partial_files.Parts):
     """Parts that are given back only when `go` is set."""
 
     def __init__(self, directory):
@@ -208,7 +212,7 @@ def test_a_file_system_that_hangs_ends_at_the_deadline_and_says_so(tmp_path):
     # Opening a pipe waits until somebody writes into it.
     os.mkfifo(store.path(BIG))
     moments = iter([0.0])
-    result = fetch.fetch_all(options, [BIG], store, clock=lambda: next(moments, 1e6))
+    result = downloader.fetch_all(options, [BIG], store, clock=lambda: next(moments, 1e6))
     (attempt,) = result.files[BIG.name].attempts
     assert (attempt.url, attempt.cause) == (f"http://mirror.example/{BIG.name}", "deadline")
     # A writer ends the wait. There is one to be had only when the reader waits.
@@ -234,11 +238,11 @@ def test_a_dead_network_is_known_within_ten_seconds(tmp_path, monkeypatch):
         return now[0]
 
     monkeypatch.setattr(socket, "getaddrinfo", silent_resolver)
-    monkeypatch.setattr(race, "_POLL_S", 0.001)
+    monkeypatch.setattr(hedging, "_POLL_S", 0.001)
     mirrors = [settings.Mirror(f"http://{name}.example/") for name in "abcdefgh"]
     options = settings.Settings(tuple(mirrors), cache_dir=tmp_path / "cache")
     store = stores.Store(options.cache_dir, DATASET)
-    result = fetch.fetch_all(options, [BIG], store, clock=clock)
+    result = downloader.fetch_all(options, [BIG], store, clock=clock)
     over.set()
     assert _causes(result) == ["connect-timeout"] * 8
     assert now[0] <= 10.0
@@ -324,7 +328,7 @@ def test_retry_after_is_waited_for_and_capped_by_the_deadline(tmp_path):
         with family.Mirror(BODIES, limited) as mirror:
             options = dataclasses.replace(options, mirrors=(settings.Mirror(mirror.url),))
             store = stores.Store(options.cache_dir, DATASET)
-            result = fetch.fetch_all(
+            result = downloader.fetch_all(
                 options, [BIG], store, clock=lambda: now[0], sleep=sleep, rand=lambda: 0.0
             )
         assert _is_here(result) is arrives
@@ -332,12 +336,12 @@ def test_retry_after_is_waited_for_and_capped_by_the_deadline(tmp_path):
 
 
 def test_backoff_doubles_with_jitter_and_reads_both_forms_of_retry_after():
-    assert [backoff.delay_s(1.0, n, lambda: 0.0) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 15.0]
-    assert backoff.delay_s(1.0, 1, lambda: 1.0) == 1.0
-    assert backoff.retry_after_s("12", 0.0) == 12.0
-    assert backoff.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 10.0) == 50.0
-    assert backoff.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 100.0) == 0.0
-    assert backoff.retry_after_s("soon", 0.0) is None
+    assert [retry.delay_s(1.0, n, lambda: 0.0) for n in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 15.0]
+    assert retry.delay_s(1.0, 1, lambda: 1.0) == 1.0
+    assert retry.retry_after_s("12", 0.0) == 12.0
+    assert retry.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 10.0) == 50.0
+    assert retry.retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 100.0) == 0.0
+    assert retry.retry_after_s("soon", 0.0) is None
 
 
 def test_secrets_never_follow_a_redirect_to_another_host_nor_appear_anywhere(

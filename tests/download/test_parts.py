@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fmnist_tfds.download import parts
+from fmnist_tfds.download.cache import partial_files
 
 NAME = "labels.gz"
 
@@ -27,7 +27,7 @@ def part_of(tmp_path, monkeypatch):
             # In a folder of its own, or it would take over what lies there already.
             folder = tmp_path / f"of {size}"
             folder.mkdir()
-            made = parts.Parts(folder)
+            made = partial_files.Parts(folder)
             part = made.claim(NAME)
             part.write_bytes(bytes(size))
             made.release(part, keep=True)
@@ -53,7 +53,7 @@ def _dead():
 
 def _taken(tmp_path):
     """The size of the part that the next download resumes; 0 for none."""
-    made = parts.Parts(tmp_path)
+    made = partial_files.Parts(tmp_path)
     part = made.claim(NAME)
     size = part.stat().st_size if part.exists() else 0
     made.release(part, keep=False)
@@ -92,7 +92,7 @@ def test_the_largest_part_is_taken_over_and_the_others_go(tmp_path, part_of):
 
 
 def test_two_downloads_of_one_process_never_share_a_part(tmp_path):
-    first, second = parts.Parts(tmp_path), parts.Parts(tmp_path)
+    first, second = partial_files.Parts(tmp_path), partial_files.Parts(tmp_path)
     one = first.claim(NAME)
     one.write_bytes(b"mine")
     other = second.claim(NAME)

@@ -9,7 +9,7 @@ import jobs
 import peers
 import pytest
 
-from fmnist_tfds import settings
+from fmnist_tfds.config import settings
 
 
 def _serve(handler, path):

@@ -8,7 +8,7 @@ import family
 import jobs
 import pytest
 
-from fmnist_tfds import settings
+from fmnist_tfds.config import settings
 
 
 def _failing(handler, name, body):

@@ -10,7 +10,7 @@ import peers
 import pytest
 import requests.adapters
 
-from fmnist_tfds import settings
+from fmnist_tfds.config import settings
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import family
 import jobs
 import pytest
 
-from fmnist_tfds import settings
-from fmnist_tfds.download import identify
+from fmnist_tfds.config import settings
+from fmnist_tfds.formats import identify
 
 
 def _first_cut(then, count=5000):

@@ -20,8 +20,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import family
 
-from fmnist_tfds import cli, config, errors, obtain, settings
-from fmnist_tfds.download import credentials, doctor, library_logs
+from fmnist_tfds import errors, obtain
+from fmnist_tfds.cli import main
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.doctor import report
+from fmnist_tfds.download.transport import credentials, library_logs
 
 DATASET, BODIES = family.make()
 PLAIN = "zq7XkTokenW9v-42"
@@ -214,7 +217,7 @@ class _Site:
         self._flags = [f"--config_file={place}", f"--cache_dir={self.outputs}/cache"]
 
     def run(self, command, *flags):
-        code = cli.run([command, *self._flags, *flags])
+        code = main.run([command, *self._flags, *flags])
         out, err = self._capsys.readouterr()
         self.said += out + err
         return code, out
@@ -228,8 +231,8 @@ class _Site:
 def site(tmp_path, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.delenv("FMNIST_TFDS_MIRRORS")
     monkeypatch.setattr(obtain, "obtain", functools.partial(obtain.obtain, dataset=DATASET))
-    monkeypatch.setattr(doctor, "examine", functools.partial(doctor.examine, dataset=DATASET))
-    monkeypatch.setattr(doctor, "_MOST_PROBES", 1)
+    monkeypatch.setattr(report, "examine", functools.partial(report.examine, dataset=DATASET))
+    monkeypatch.setattr(report, "_MOST_PROBES", 1)
     return _Site(tmp_path_factory.mktemp("inputs"), tmp_path, monkeypatch, capsys)
 
 
@@ -319,7 +322,7 @@ def test_a_value_that_is_no_line_of_text_is_refused_by_name_and_unseen(
     if b"\0" not in content:
         monkeypatch.setenv("SECRET", content.decode("utf-8", "surrogateescape"))
     with pytest.raises(errors.ConfigError) as caught:
-        config.resolve_secret(reference)
+        loader.resolve_secret(reference)
     shown = "".join(traceback.format_exception(caught.value))
     assert repr(reference) in str(caught.value)
     assert said in str(caught.value)
@@ -331,8 +334,8 @@ def test_a_value_that_is_no_line_of_text_is_refused_by_name_and_unseen(
 def test_white_space_around_a_secret_is_no_part_of_it(content, tmp_path, monkeypatch):
     (tmp_path / "secret").write_text(content, encoding="utf-8")
     monkeypatch.setenv("SECRET", content.replace("\ufeff", ""))
-    assert config.resolve_secret("env:SECRET") == "tok"
-    assert config.resolve_secret(f"file:{tmp_path}/secret") == "tok"
+    assert loader.resolve_secret("env:SECRET") == "tok"
+    assert loader.resolve_secret(f"file:{tmp_path}/secret") == "tok"
 
 
 @pytest.mark.parametrize(
@@ -372,7 +375,7 @@ def test_a_header_that_http_cannot_carry_is_refused_and_unseen(headers):
 )
 def test_a_mirror_list_that_was_cut_in_a_url_is_refused_and_unseen(listed, capsys):
     for flag in ("--json", "--verbosity=1"):
-        assert cli.run(["fetch", f"--mirrors={listed}", flag]) == 2
+        assert main.run(["fetch", f"--mirrors={listed}", flag]) == 2
     out, err = capsys.readouterr()
     assert PLAIN[:5] not in out + err
     assert "mirrors (argument), entry" in out + err
@@ -380,7 +383,7 @@ def test_a_mirror_list_that_was_cut_in_a_url_is_refused_and_unseen(listed, capsy
 
 def test_a_name_that_was_mistyped_is_still_shown():
     with pytest.raises(errors.ConfigError, match=r"'defalut' is no URL.*\n.*'default'"):
-        config.load(mirrors="defalut", environ={})
+        loader.load(mirrors="defalut", environ={})
 
 
 @pytest.mark.parametrize(
@@ -412,7 +415,7 @@ def test_what_is_typed_in_the_wrong_place_is_masked(capsys):
         [f"https://u:{PLAIN}@a.example/?{PLAIN}"],
         ["fetch", f"https://a.example/?{PLAIN}"],
     ):
-        assert cli.run([*argv, "--json"]) == 2
+        assert main.run([*argv, "--json"]) == 2
     out, err = capsys.readouterr()
     assert PLAIN[:5] not in out + err
 
@@ -487,7 +490,7 @@ def test_libraries_log_our_requests_for_debugging_without_secret_and_traceback(t
 
 @pytest.mark.parametrize("verbosity", [0, 1])
 def test_warnings_and_log_lines_of_others_reach_the_terminal_masked(verbosity, capsys):
-    assert cli.run(["config", f"--verbosity={verbosity}"]) == 0
+    assert main.run(["config", f"--verbosity={verbosity}"]) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(f"https://u:{PLAIN}@a.example/?{PLAIN}: unverified", stacklevel=1)

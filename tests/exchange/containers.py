@@ -18,8 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fmnist_tfds import catalog, idx
-from fmnist_tfds.exchange import rows
+from fmnist_tfds import catalog
+from fmnist_tfds.exchange.adopt import row_order
+from fmnist_tfds.formats import idx
 
 NAMES = tuple(file.name for file in catalog.FASHION_MNIST.files)
 
@@ -29,7 +30,7 @@ class Data:
     """A data set as arrays, with the catalog that pins it and the canonical .gz of each file."""
 
     dataset: catalog.Catalog
-    table: rows.RowTable
+    table: row_order.RowTable
     gz: dict[str, bytes]
     x_train: np.ndarray
     y_train: np.ndarray
@@ -50,7 +51,7 @@ class Data:
 
 
 def _table(x_train, x_test):
-    return rows.RowTable.of_images(np.concatenate([x_train, x_test]).reshape(-1, 784))
+    return row_order.RowTable.of_images(np.concatenate([x_train, x_test]).reshape(-1, 784))
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +90,7 @@ def real(real_data) -> Data:
         idx.decode(gzip.decompress(gz[file.name]), file.shape)
         for file in catalog.FASHION_MNIST.files
     ]
-    table = rows.shipped(catalog.FASHION_MNIST)
+    table = row_order.shipped(catalog.FASHION_MNIST)
     assert table is not None
     return Data(catalog.FASHION_MNIST, table, gz, *arrays)
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.exchange import adopt, places
+from fmnist_tfds.exchange import tool_folders
+from fmnist_tfds.exchange.adopt import adopt
 
 REAL = ("four gz", "kaggle csv", "arff.gz", "hub parquet", "npz shuffled")
 SHUFFLED = ("npz shuffled", "kaggle csv", "png tree")
@@ -59,7 +60,7 @@ def test_adopt_finds_the_real_data_within_one_gigabyte(name, real, tmp_path):
     path = make(name, real, tmp_path / "in")
     code = (
         "import pathlib, sys\n"
-        "from fmnist_tfds.exchange import adopt\n"
+        "from fmnist_tfds.exchange.adopt import adopt\n"
         "adopt.adopt(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
         "status = pathlib.Path('/proc/self/status').read_text()\n"
         "print(status.partition('VmHWM:')[2].split()[0])\n"
@@ -152,7 +153,7 @@ def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("KERAS_HOME", "TFDS_DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert places.existing() == []
+    assert tool_folders.existing() == []
     keras = tmp_path / "elsewhere" / "datasets" / "fashion-mnist"
     hub = tmp_path / "hf" / "hub" / "datasets--zalando-datasets--fashion_mnist"
     manual = tmp_path / "tensorflow_datasets" / "downloads" / "manual"
@@ -160,8 +161,8 @@ def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    assert places.existing() == [keras, manual, hub]
-    assert places.paddle_home() == tmp_path / ".cache" / "paddle" / "dataset"
+    assert tool_folders.existing() == [keras, manual, hub]
+    assert tool_folders.paddle_home() == tmp_path / ".cache" / "paddle" / "dataset"
 
 
 def test_row_table_is_small_and_names_every_real_image(real):
@@ -186,8 +187,8 @@ def test_what_was_adopted_without_a_gzip_program_builds(real, tmp_path):
     path = make("mindspore", real, tmp_path / "in")
     code = (
         "import os, pathlib, sys\n"
-        "from fmnist_tfds import cli\n"
-        "from fmnist_tfds.exchange import adopt\n"
+        "from fmnist_tfds.cli import main as cli\n"
+        "from fmnist_tfds.exchange.adopt import adopt\n"
         "os.environ['PATH'] = '/no-programs'\n"
         "os.chdir(sys.argv[2])\n"
         "adoption = adopt.adopt(pathlib.Path(sys.argv[1]), pathlib.Path('out'))\n"

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange import adopt, leaves
+from fmnist_tfds.exchange.adopt import adopt, containers
 
 
 def refused(data, path: pathlib.Path, kind: type[errors.FmnistError], match: str) -> None:
@@ -142,7 +142,7 @@ def test_zip_of_more_members_than_any_form_of_the_data_is_refused_unread(standin
 
 @pytest.mark.parametrize("form", ["zip", "tar", "folder"])
 def test_members_are_counted_in_every_kind_of_archive(form, standin, tmp_path, monkeypatch):
-    monkeypatch.setattr(leaves, "_MAX_MEMBERS", 3)  # a true one would take minutes to make
+    monkeypatch.setattr(containers, "_MAX_MEMBERS", 3)  # a true one would take minutes to make
     if form == "zip":
         path = made.zip_of(tmp_path / "a.zip", standin.gz)
     elif form == "tar":

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange import adopt
+from fmnist_tfds.exchange.adopt import adopt
 
 IMAGES, LABELS = made.NAMES[0], made.NAMES[1]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange import adopt
+from fmnist_tfds.exchange.adopt import adopt
 
 
 def _zip(path: pathlib.Path, *names: str, mode: int = 0, twice: bool = False) -> pathlib.Path:

@@ -9,7 +9,7 @@ import containers as made
 import numpy as np
 import pytest
 
-from fmnist_tfds.exchange import adopt
+from fmnist_tfds.exchange.adopt import adopt
 
 
 def assert_adopted(data, folder, tmp_path):

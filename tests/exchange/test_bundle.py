@@ -12,7 +12,8 @@ import containers as made
 import pytest
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange import adopt, bundle
+from fmnist_tfds.exchange import bundle
+from fmnist_tfds.exchange.adopt import adopt
 
 
 @pytest.fixture

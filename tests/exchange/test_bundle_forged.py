@@ -15,8 +15,9 @@ import containers as made
 import numpy as np
 import pytest
 
-from fmnist_tfds import catalog, errors, idx
+from fmnist_tfds import catalog, errors
 from fmnist_tfds.exchange import bundle
+from fmnist_tfds.formats import idx
 
 NAME = "data/t10k-labels-idx1-ubyte.gz"
 

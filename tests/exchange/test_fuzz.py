@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from fmnist_tfds import errors, idx
-from fmnist_tfds.exchange import adopt, arrays, bundle, leaves, png_images
+from fmnist_tfds import errors
+from fmnist_tfds.exchange import bundle
+from fmnist_tfds.exchange.adopt import adopt, npy, png_images
+from fmnist_tfds.exchange.adopt import containers as leaves
+from fmnist_tfds.formats import idx
 
 BOUNDED = hypothesis.settings(
     max_examples=60,
@@ -104,7 +107,7 @@ def test_adopt_survives_damage_to_a_real_container(standin, kind, data):
 def test_idx_decodes_or_refuses(payload, name):
     leaf = leaves.Leaf(name, "", "", payload, len(payload), data=payload)
     try:
-        array = arrays.read_idx(leaf, payload)
+        array = npy.read_idx(leaf, payload)
     except errors.ContentError:
         return
     assert idx.encode(array) == payload

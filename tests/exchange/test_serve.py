@@ -14,7 +14,8 @@ import threading
 import containers as made
 import pytest
 
-from fmnist_tfds import cli_exchange, errors
+from fmnist_tfds import errors
+from fmnist_tfds.cli import exchange
 from fmnist_tfds.exchange import serve
 
 NAME = "t10k-labels-idx1-ubyte.gz"
@@ -198,7 +199,7 @@ def test_serve_tells_the_others_an_address_that_leads_here(host, said, standin, 
     files = {name: folder / name for name in made.NAMES}
     server = serve.serve(files, host, dataset=standin.dataset)
     server.close()
-    assert said in cli_exchange._for_others(host, server)
+    assert said in exchange._for_others(host, server)
 
 
 def test_serve_refuses_a_port_that_does_not_exist(standin, tmp_path):

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from fmnist_tfds import catalog, idx
-from fmnist_tfds.fmnist_synthetic import generator, raster
+from fmnist_tfds import catalog
+from fmnist_tfds.datasets.fmnist_synthetic import generator, raster
+from fmnist_tfds.formats import idx
 
 SPLITS = ("train", "test")
 
@@ -54,8 +55,8 @@ def test_every_image_shows_something_on_a_black_ground(splits):
 def test_generator_is_deterministic_in_another_process_without_tensorflow():
     code = (
         "import hashlib, sys\n"
-        "from fmnist_tfds import idx\n"
-        "from fmnist_tfds.fmnist_synthetic import generator\n"
+        "from fmnist_tfds.formats import idx\n"
+        "from fmnist_tfds.datasets.fmnist_synthetic import generator\n"
         "assert 'tensorflow' not in sys.modules\n"
         "for array in generator.generate('test'):\n"
         "    print(hashlib.sha256(idx.encode(array)).hexdigest())\n"

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from fmnist_tfds import catalog, idx, png
+from fmnist_tfds import catalog
+from fmnist_tfds.formats import idx, png
 
 SIZES = {"train": 1000, "test": 301}
 

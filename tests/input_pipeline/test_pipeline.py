@@ -303,7 +303,7 @@ def test_data_dir_and_name_find_what_a_builder_prepared(tiny):
 def test_real_data_is_proved_and_bit_exact(real_data, tmp_path, monkeypatch):
     import gzip
 
-    from fmnist_tfds import idx, png
+    from fmnist_tfds.formats import idx, png
 
     def examples(split):
         parts = [catalog.FASHION_MNIST.part(split, kind) for kind in ("images", "labels")]

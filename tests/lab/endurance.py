@@ -24,8 +24,9 @@ import laboratory
 import parts
 import trial
 
-from fmnist_tfds import catalog, obtain, settings
-from fmnist_tfds.download import credentials, transfer
+from fmnist_tfds import catalog, obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.transport import credentials, transfer
 
 
 @contextlib.contextmanager

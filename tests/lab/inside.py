@@ -16,7 +16,8 @@ import laboratory
 import scripted
 import trial
 
-from fmnist_tfds import catalog, settings
+from fmnist_tfds import catalog
+from fmnist_tfds.config import settings
 
 
 def main() -> None:

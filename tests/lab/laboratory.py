@@ -20,7 +20,8 @@ import parts
 import scripted
 import socks_server
 
-from fmnist_tfds import catalog, settings
+from fmnist_tfds import catalog
+from fmnist_tfds.config import settings
 
 GOOD_HOST = "mirror.example"
 

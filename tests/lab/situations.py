@@ -12,7 +12,7 @@ from typing import Any
 
 import laboratory
 
-from fmnist_tfds import settings
+from fmnist_tfds.config import settings
 
 Lab = laboratory.Lab
 

@@ -17,7 +17,8 @@ import laboratory
 import parts
 import trial
 
-from fmnist_tfds import catalog, errors, settings
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.config import settings
 
 Lab = laboratory.Lab
 Row = trial.Row

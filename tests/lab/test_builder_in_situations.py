@@ -16,7 +16,7 @@ from tensorflow_datasets.core.download import checksums
 
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 pytestmark = pytest.mark.network_parts
 MAIN = [s for s in situations.ALL if s.main and s.environment is None]

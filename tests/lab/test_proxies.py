@@ -11,8 +11,10 @@ import pytest
 import requests
 import scripted
 
-from fmnist_tfds import obtain, settings
-from fmnist_tfds.download import credentials, explain, second_look, transfer
+from fmnist_tfds import obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.transport import credentials, second_look, transfer
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 LONGEST_S = 60.0
@@ -34,7 +36,7 @@ def _through(proxy, url, verify=True):
                 body = response.raw.read(4096)
         except requests.RequestException as error:
             return 0, second_look.from_exception(error, url=url, route=route, timeout_s=LONGEST_S)
-    found = explain.from_response(
+    found = responses.from_response(
         response.status_code, response.headers, body, url=url, route=route
     )
     return response.status_code, found

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 
 import situations
 
-from fmnist_tfds import catalog, errors, obtain, settings
-from fmnist_tfds.download import explain
+from fmnist_tfds import catalog, errors, obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import responses
 
 # Limits that a slow machine does not reach: what is wrong is the situation, never the hurry. Only
 # where silence is the situation are they short (see `situations.SHORT`).
@@ -176,7 +177,7 @@ def run(situation: situations.Situation, lab: situations.Lab, folder: pathlib.Pa
 
 def _named_causes(message: str) -> list[str]:
     words = set(message.replace(",", " ").split())
-    return [cause for cause in explain.CAUSES if cause in words]
+    return [cause for cause in responses.CAUSES if cause in words]
 
 
 def unverified(files: dict[str, pathlib.Path], dataset: catalog.Catalog) -> list[str]:

@@ -1,0 +1,1 @@
+"""The command line: parses, runs, prints, chooses exit codes."""

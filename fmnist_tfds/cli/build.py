@@ -1,0 +1,100 @@
+"""The command build: our flags, then TFDS's, handed to TFDS's own build command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fmnist_tfds import errors
+from fmnist_tfds.cli import flags as cli_flags
+from fmnist_tfds.config import loader, toml_file
+
+
+def build(args: argparse.Namespace) -> int:
+    """Prepares fmnist_resilient by TFDS's own build command."""
+    from tensorflow_datasets.scripts.cli import build as tfds_build
+    from tensorflow_datasets.scripts.cli import cli_utils
+
+    from fmnist_tfds.datasets import (  # the package registers the data sets
+        replacing_builder,
+        tfds_command,
+    )
+
+    tfds_command.spare(replacing_builder.ReplacingBuilder)
+    found = cli_flags.settings_of(args)
+    loader.export(
+        mirrors=args.mirrors,
+        config=args.config_file,
+        cache_dir=args.cache_dir,
+        deadline_s=args.deadline_s,
+        offline=args.offline,
+        adopt_local=args.adopt_local or None,
+    )
+    if any(word.partition("=")[0] == "--download_only" for word in args.rest):
+        raise errors.ConfigError(
+            "--download_only goes past every builder",
+            hint="`fmnist-tfds fetch --out D` downloads the four files",
+        )
+    rest = list(args.rest)
+    if args.manual_dir:
+        rest.append(f"--manual_dir={found.manual_dir}")
+    words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
+    run: Callable[[], Any]
+    if hasattr(tfds_build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
+        parser = argparse.ArgumentParser(prog="fmnist-tfds")
+        commands = parser.add_subparsers()
+        tfds_build.register_subparser(commands)
+        commands.choices["build"].allow_abbrev = False
+        flags = [*args.parser._option_string_actions]
+        flags += commands.choices["build"]._option_string_actions
+        parsed = _strictly(parser.parse_args, words, args.parser.prog, flags)
+        run = functools.partial(parsed.subparser_fn, parsed)
+    else:
+        parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
+        flags = [*args.parser._option_string_actions]
+        run = _strictly(parse, words, args.parser.prog, flags).execute
+    try:
+        run()
+    except errors.FmnistError:
+        raise
+    # TFDS's words for flags that cannot be: --config, --fail_if_exists, --num_shards.
+    except (ValueError, RuntimeError, AssertionError) as error:
+        hint = "correct the flag that it speaks of; --verbosity=1 adds the traceback"
+        raise errors.FmnistError(f"{args.parser.prog}: {error}", hint=hint) from error
+    return 0
+
+
+def _strictly(
+    parse: Callable[[list[str]], Any], words: list[str], prog: str, flags: list[str]
+) -> Any:
+    """What TFDS's parser makes of `words`; its complaint as ours, since its usage is not ours."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parse(["build", *words])
+    except SystemExit as stop:
+        usage, _, complaint = said.getvalue().strip().rpartition("error: ")
+        hint = f"`{prog} --help` shows what it takes"
+        if found := re.match(r"unrecognized arguments: ([^\s=]+)", complaint):
+            complaint = f"unknown argument {found[1]}"
+            if found[1].startswith("-"):
+                valid = [*flags, *re.findall(r"--\w+", usage)]
+                hint = f"the nearest valid one is {toml_file.nearest(found[1], valid)}"
+        raise errors.ConfigError(f"{prog}: {complaint}", hint=hint) from stop
+
+
+def add_build_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of build; those of TFDS are handed on."""
+    cli_flags.add_source_flags(parser)
+    parser.add_argument_group(
+        "flags of `tfds build`",
+        "--data_dir, --download_dir, --num_shards, --max_shard_size_mb,\n"
+        "--max_examples_per_split, --file_format, --overwrite, --register_checksums\n"
+        "and the rest, but --download_only",
+    )
+    parser.set_defaults(takes_rest=True)

@@ -1,0 +1,1 @@
+"""What the user decided: settings, URLs, TOML file, and the only reader of the environment."""

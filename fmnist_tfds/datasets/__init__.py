@@ -1,0 +1,1 @@
+"""The TFDS data sets, and the builders that they share."""

@@ -1,0 +1,160 @@
+"""The firewall request: which hosts, why, how much, why it is safe. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+import urllib.parse
+from collections.abc import Sequence
+
+from fmnist_tfds import catalog, version
+from fmnist_tfds.doctor import findings, mirror_urls
+
+_PORTS = {"https": 443, "http": 80}
+# What says that a source does not hold all files: permission would not help.
+_NOT_HELPED = ("size-limited", "not-found", "impostor", "wrong-content", "checksum-mismatch")
+
+
+def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str:
+    """The request as plain text, ready to be sent; lines of at most 78 columns."""
+    remote = [s for s in sources if s.host and not s.address_problem]
+    if not remote:
+        return "No network source is configured: there is nothing to ask for.\n"
+    fewest = _fewest(remote, dataset)
+    total = sum(file.gz_bytes for file in dataset.files)
+    hosts = [entry for source in fewest for entry in _entries(source)]
+    spare = [e for s in remote if s not in fewest and _may_help(s) for e in _entries(s)]
+    spare = [
+        entry for entry in spare if entry[:2] not in [(host, port) for host, port, *_ in hosts]
+    ]
+    lines = [
+        f"Subject: allow the download of {dataset.title} ({_mb(total)}, public, read only)",
+        "",
+        *_paragraph(
+            f"We need four public files, {total:,} bytes in all, of the machine-learning data set "
+            f"{dataset.title}. The fewest hosts that suffice:"
+        ),
+        "",
+        *_table(hosts),
+        "",
+    ]
+    lines += ["Seen from here today:"]
+    for source in fewest:
+        lines += _paragraph(_seen(source), indent="  ")
+    lines += ["", "Kind of traffic:"]
+    lines += [
+        "  outbound only, GET only (through a proxy: CONNECT to the port above);",
+        f"  client: User-Agent fmnist_tfds/{version.VERSION};",
+        "  Range requests help to resume; nothing is uploaded; once per machine or cache.",
+        "",
+        "Files:",
+    ]
+    for file in dataset.files:
+        lines += [f"  {file.name}  {file.gz_bytes:,} bytes", f"    sha256 {file.gz_sha256}"]
+    lines += [
+        "",
+        "Why it is safe:",
+        *_paragraph(
+            "The sizes and SHA-256 digests above are pinned in the program. A file with any other "
+            "content is thrown away, whoever sends it. The files hold pixels and labels only: "
+            "nothing in them is ever run. Licence: MIT. If TLS is inspected on the way, that does "
+            "no harm either: the digests decide.",
+            indent="  ",
+        ),
+    ]
+    if spare:
+        lines += ["", "Not needed, but good to have when the above is down:", "", *_table(spare)]
+    lines += [
+        "",
+        "To check afterwards:",
+        f"  curl -sSI {fewest[0].url.replace('{filename}', '').rstrip('/')}/{_smallest(dataset)}",
+        "  fmnist-tfds doctor",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_Entry = tuple[str, int, str, str]  # host, port, scheme, why
+
+
+def _entries(source: findings.Source) -> list[_Entry]:
+    """The hosts that must be allowed for one source: its own and where it redirects to."""
+    own = _entry(source.url, "")
+    hops = [hop for hop in source.hops if "://" in hop]  # the others are masked whole
+    found = [own, *(_entry(hop, f"{own[0]} redirects there") for hop in hops)]
+    if not source.hops:
+        known = mirror_urls.KNOWN_REDIRECTS.get(own[0], ())
+        found += [(host, own[1], own[2], f"{own[0]} redirects there") for host in known]
+    return found
+
+
+def _entry(url: str, why: str) -> _Entry:
+    parts = urllib.parse.urlsplit(url)
+    scheme = parts.scheme.lower()
+    try:
+        port = parts.port
+    except ValueError:  # masked: a server put a secret there
+        port = None
+    return parts.hostname or "", port or _PORTS.get(scheme, 443), scheme.upper(), why
+
+
+def _fewest(
+    remote: Sequence[findings.Source], dataset: catalog.Catalog
+) -> tuple[findings.Source, ...]:
+    """One source, if one can serve all: a proved one first, then TLS, then fewest hosts."""
+    names = {file.name for file in dataset.files}
+
+    def rank(source: findings.Source) -> tuple[bool, bool, bool, int]:
+        is_whole = names <= set(source.serves)
+        is_plain = source.url.lower().startswith("http:")
+        return not is_whole, not _may_help(source), is_plain, len(_entries(source))
+
+    best = min(remote, key=rank)
+    if names <= set(best.serves) or not best.serves:
+        return (best,)
+    # Several together: each of them may lack a file.
+    chosen: list[findings.Source] = []
+    for source in sorted(remote, key=lambda s: -len(s.serves)):
+        held = {name for s in chosen for name in s.serves}
+        if set(source.serves) - held:
+            chosen.append(source)
+    return tuple(chosen)
+
+
+def _may_help(source: findings.Source) -> bool:
+    return source.cause not in _NOT_HELPED and source.host not in mirror_urls.KNOWN_PARTIAL
+
+
+def _seen(source: findings.Source) -> str:
+    host = source.host
+    if not source.cause:
+        return f"{host}: reachable, all four files are there"
+    by = f" (proxy {source.proxy})" if source.proxy else ""
+    return f"{host}: {source.cause}{by}: {source.evidence}"
+
+
+def _table(entries: Sequence[_Entry]) -> list[str]:
+    unique = list({entry[:2]: entry for entry in reversed(entries)}.values())[::-1]
+    width = max(len(host) for host, *_ in unique)
+    rows = []
+    for host, port, scheme, why in unique:
+        rows.append(f"  {host:{width}}  TCP {port} {scheme}")
+        rows += [f"    ({why})"] if why else []
+    return rows
+
+
+def _paragraph(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        76,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"
+
+
+def _smallest(dataset: catalog.Catalog) -> str:
+    return dataset.part("test", "labels").name

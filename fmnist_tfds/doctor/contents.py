@@ -1,0 +1,140 @@
+"""What a mirror serves: a whole file against its hash, another's first bytes, asked for by Range,
+against the known gzip header.
+
+Source: RFC 1952 (gzip header), RFC 9110 section 14 (Range).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import http.client
+import struct
+
+import urllib3.exceptions
+
+from fmnist_tfds import catalog
+from fmnist_tfds.download.diagnosis import causes, responses
+from fmnist_tfds.download.transport import redirects, second_look, transfer
+from fmnist_tfds.formats import identify
+
+_ASKED_BYTES = 64
+_READ_BYTES = 8192
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Beginning:
+    """What stands at the beginning of a file.
+
+    Attributes:
+        why: why the file cannot be had there, or None.
+        is_ranged: the server honoured Range.
+        note: a remark on what is odd but good, or "".
+        hops: the URLs that were asked, in order.
+    """
+
+    why: causes.Explanation | None
+    is_ranged: bool = False
+    note: str = ""
+    hops: tuple[str, ...] = ()
+
+
+def whole(order: transfer.Order, delivery: transfer.Delivery) -> causes.Explanation | None:
+    """Why the copy at `order.part` is not the file, or None where its hash proves it."""
+    identity = identify.identify(order.part, dataset=order.dataset, expected=order.file)
+    if identity.is_file(order.file):
+        return None
+    if identity.is_genuine:
+        return causes.named("wrong-content", identity.detail)
+    with order.part.open("rb") as stream:
+        start = stream.read(_READ_BYTES)
+    return responses.from_identity(
+        identity.verdict,
+        identity.detail,
+        body_start=start,
+        headers=delivery.headers,
+        url=order.url,
+    )
+
+
+def beginning(order: transfer.Order) -> Beginning:
+    """What stands at the beginning of the file of `order`; nothing is written.
+
+    Raises:
+        ConfigError: a secret cannot be read.
+    """
+    delivery = transfer.Delivery()
+    found = _look(order, delivery)
+    return dataclasses.replace(found, hops=tuple(delivery.hops))
+
+
+def _look(order: transfer.Order, delivery: transfer.Delivery) -> Beginning:
+    network = order.options.network
+    asked = {"Range": f"bytes=0-{_ASKED_BYTES - 1}"}
+    try:
+        response = redirects.follow(order, delivery, asked)
+        if response is None or delivery.problem:
+            return Beginning(_about(order, delivery.problem))
+        with response:
+            status = response.status_code
+            wanted = _ASKED_BYTES if status in (200, 206) else _READ_BYTES
+            start = bytes(response.raw.read(wanted, decode_content=False))
+            if status not in (200, 206):
+                why = responses.from_response(
+                    status, response.headers, start, url=response.url, route=delivery.route
+                )
+                return Beginning(_about(order, why))
+            return _judged(order.file, start, response.headers.get("Content-Range", ""), status)
+    # requests' and sockets' exceptions are OSErrors; reading the raw body raises urllib3's own.
+    # A Location that is no URL is a ValueError.
+    except (
+        OSError,
+        ValueError,
+        urllib3.exceptions.HTTPError,
+        http.client.HTTPException,
+    ) as error:
+        why = second_look.from_exception(
+            error, url=order.url, route=delivery.route, timeout_s=network.connect_timeout_s
+        )
+        return Beginning(_about(order, why))
+
+
+def clock_skew_s(date: str, now_s: float) -> float | None:
+    """Seconds that `now_s` is ahead of a Date header; None where that cannot be read."""
+    try:
+        return round(now_s - email.utils.parsedate_to_datetime(date).timestamp(), 1)
+    except ValueError:
+        return None
+
+
+def header_of(file: catalog.SourceFile) -> bytes:
+    """The canonical .gz's first bytes as far as they are known; the magic alone where none is."""
+    if not file.gzip_mtime:
+        return _GZIP_MAGIC
+    name = file.payload_name.encode() + b"\0"
+    return _GZIP_MAGIC + b"\x08\x08" + struct.pack("<I", file.gzip_mtime) + b"\x00\x03" + name
+
+
+def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: int) -> Beginning:
+    is_ranged = status == 206
+    size = content_range.rpartition("/")[2]
+    if start.startswith(header_of(file)):
+        odd = is_ranged and size.isdigit() and file.gz_bytes and int(size) != file.gz_bytes
+        note = f"{file.name} has {int(size):,} bytes there, not {file.gz_bytes:,}" if odd else ""
+        return Beginning(None, is_ranged, note)
+    if start.startswith(_GZIP_MAGIC):
+        return Beginning(None, is_ranged, f"{file.name} is compressed anew there")
+    magic = bytes((0, 0, 8, len(file.shape)))
+    if start.startswith(magic + struct.pack(f">{len(file.shape)}I", *file.shape)):
+        return Beginning(None, is_ranged, f"{file.name} is decompressed there")
+    if start.lstrip()[:1] == b"<":
+        page = responses.from_response(200, {}, start, url="", route=transfer.Delivery().route)
+        return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
+    seen = f"{file.name} {identify.beginning(start)}; gzip starts with 1f 8b"
+    return Beginning(causes.named("wrong-content" if start else "truncated", seen))
+
+
+def _about(order: transfer.Order, why: causes.Explanation | None) -> causes.Explanation:
+    found = why or causes.named("redirect-loop")
+    return dataclasses.replace(found, evidence=f"{order.file.name}: {found.evidence}")

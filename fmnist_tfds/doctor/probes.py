@@ -1,0 +1,293 @@
+"""One source, looked at stage by stage: dns, tcp, proxy, tls, http, range, content.
+
+The first four stages are measured on a connection of the doctor's own; what decides is the same
+request that a download makes: `transfer` for the smallest file, `redirects` for the beginnings of
+the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+import urllib.parse
+from collections.abc import Callable
+
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.config import settings
+from fmnist_tfds.doctor import contents, findings, mirror_urls
+from fmnist_tfds.download.diagnosis import causes, exceptions, responses
+from fmnist_tfds.download.transport import credentials, handshake, library_logs, session, transfer
+
+_CRAWL_S = 5.0
+_BY_CAUSE = {
+    "dns-failure": "dns",
+    "connect-refused": "tcp",
+    "connect-timeout": "tcp",
+    "proxy-auth-required": "proxy",
+    "proxy-auth-ntlm": "proxy",
+    "proxy-denied": "proxy",
+    "tls-untrusted": "tls",
+    "tls-intercepted": "tls",
+    "too-large": "content",
+}
+
+
+class Failed(Exception):  # noqa: N818 (the end of one probe, with its reason)
+    """A stage did not succeed."""
+
+    def __init__(self, stage: str, why: causes.Explanation) -> None:
+        super().__init__(why.evidence)
+        self.stage = stage
+        self.why = why
+
+
+class _Watch(transfer.Watch):
+    """Also knows when the first byte of the body came."""
+
+    first_byte: float | None = None
+
+    def arrived(self, count: int) -> None:
+        if self.first_byte is None:
+            self.first_byte = self.clock()
+        super().arrived(count)
+
+
+class Probe:
+    """One look at one mirror. `result` may be asked at any time, also while `run` is under way."""
+
+    def __init__(
+        self,
+        mirror: settings.Mirror,
+        options: settings.Settings,
+        dataset: catalog.Catalog,
+        secrets: credentials.Secrets,
+        folder: pathlib.Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._mirror, self._options, self._dataset = mirror, options, dataset
+        self._secrets, self._folder, self._clock, self._wall = secrets, folder, clock, wall
+        self._watch = _Watch(clock)
+        self._route = settings.Route()
+        self._stages: dict[str, findings.Stage] = {}
+        self._serves: list[str] = []
+        self._hops: list[str] = []
+        self._notes: list[str] = []
+        self._why: causes.Explanation | None = None
+        self._owner: findings.Owner = ""
+        self._answered = self._issuer = ""
+        self._skew_s: float | None = None
+
+    def run(self) -> None:
+        """Looks; what goes wrong is told in `result`.
+
+        Raises:
+            transfer.Cancelled: called off.
+        """
+        try:
+            with library_logs.hushed(self._secrets.mask):
+                self._look()
+        except Failed as failed:
+            self._fail(failed.stage, failed.why)
+        except errors.ConfigError as error:
+            self._owner = "this machine"
+            why = causes.Explanation("auth-required", error.message, error.hint)
+            self._fail("http", why)
+        except errors.StoreError as error:
+            self._owner = "this machine"
+            self._fail("http", causes.Explanation("server-error", error.message, error.hint))
+        finally:
+            self._watch.close()
+
+    def _look(self) -> None:
+        if self._mirror.scheme in settings.HTTP_SCHEMES:
+            self._over_http()
+        else:
+            self._skip("dns", "tcp", "proxy", "tls", "range")
+            self._small_file()
+
+    def cancel(self) -> None:
+        """Ends a look that takes too long."""
+        self._watch.cancel()
+
+    def result(self) -> findings.Source:
+        """What was found so far; texts not masked yet."""
+        why = self._why
+        is_malformed = self._owner == "this machine"
+        problem, instead = mirror_urls.problem_of(self._mirror.url)
+        is_http = self._mirror.scheme in settings.HTTP_SCHEMES
+        proxy = self._route.proxy
+        return findings.Source(
+            url=settings.mask_url(self._mirror.url),
+            name=self._mirror.name,
+            host=urllib.parse.urlsplit(self._mirror.url).netloc.rpartition("@")[2]
+            if is_http
+            else "",
+            stages=tuple(
+                self._stages.get(name, findings.Stage(name, "not reached"))
+                for name in findings.STAGES
+            ),
+            serves=tuple(self._serves),
+            cause=why.cause if why else "",
+            evidence=why.evidence if why else "",
+            remedy=(instead or why.remedy) if why else "",
+            owner="this machine" if problem and why else self._owner,
+            proxy=exceptions.proxy_name(self._route) if proxy and not is_malformed else "",
+            proxy_origin=self._route.proxy_origin if proxy else "",
+            proxy_answered=self._answered,
+            issuer=self._issuer,
+            clock_skew_s=self._skew_s,
+            hops=mirror_urls.other_hosts(self._mirror.url, map(settings.mask_url, self._hops)),
+            notes=tuple(self._notes),
+            address_problem=problem,
+        )
+
+    # --- http and https -------------------------------------------------------------------------
+
+    def _over_http(self) -> None:
+        url = self._mirror.url_for(self._small.name)
+        route = credentials.route_to(self._options, self._mirror, url, self._secrets, home=True)
+        self._route = route
+        if why := responses.malformed_proxy(route):
+            self._owner = "this machine"
+            raise Failed("proxy", why)
+        if why := session.unusable_certificates(route, url):
+            self._owner = "this machine"
+            raise Failed("tls", why)
+        with handshake.Way(url, route, self._options.network, self._clock) as way:
+            for name, step in (
+                ("dns", way.resolve),
+                ("tcp", way.connect),
+                ("proxy", way.tunnel),
+                ("tls", way.handshake),
+            ):
+                self._step(name, step)
+            self._answered, self._issuer = way.proxy_said, way.issuer
+        self._small_file()
+        for name in ("proxy", "tls"):
+            if name not in self._stages:
+                self._stages[name] = findings.Stage(name, "ok", None, "part of the request")
+        self._beginnings()
+
+    def _step(self, name: str, step: Callable[[], handshake.Step]) -> None:
+        start = self._clock()
+        self._watch.check()
+        done = step()
+        ms = (self._clock() - start) * 1000
+        if done.why:
+            self._stages[name] = findings.Stage(name, "failed", ms, done.detail)
+            raise Failed(name, done.why)
+        if done.is_skipped:
+            self._skip(name)
+        elif not done.is_open:
+            self._stages[name] = findings.Stage(name, "ok", ms, done.detail)
+
+    def _small_file(self) -> None:
+        """The smallest file, copied as a download copies it, and its hash."""
+        start = self._clock()
+        order = self._order(self._small)
+        delivery = transfer.run(order, self._watch)
+        end = self._clock()
+        first = end if self._watch.first_byte is None else self._watch.first_byte
+        self._learn(delivery)
+        if delivery.problem:
+            stage = self._stage_of(delivery.problem.cause, is_reading=delivery.status == 200)
+            raise Failed(stage, self._after_redirect(self._looked_again(delivery.problem)))
+        status = f"status {delivery.status}" if delivery.status else "read"
+        self._stages["http"] = findings.Stage("http", "ok", (first - start) * 1000, status)
+        self._refuse_a_crawl(end - first)
+        if why := contents.whole(order, delivery):
+            raise Failed("content", why)
+        self._serves.append(order.file.name)
+        self._passed("content", first, f"{order.file.name} proved by its hash")
+
+    def _beginnings(self) -> None:
+        """The first bytes of the other files, asked for by Range."""
+        start = self._clock()
+        ranged = True
+        for file in self._dataset.files:
+            if file == self._small:
+                continue
+            self._watch.check()
+            found = contents.beginning(self._order(file))
+            self._hops += [hop for hop in found.hops[1:] if hop not in self._hops]
+            if found.why:
+                self._lacks(found.why)
+                continue
+            self._serves.append(file.name)
+            ranged = ranged and found.is_ranged
+            if found.note and found.note not in self._notes:
+                self._notes.append(found.note)
+        if self._why:
+            raise Failed("range", self._why)
+        said = "ranges work" if ranged else "no ranges: a broken download starts again"
+        self._passed("range", start, said)
+        if not ranged:
+            self._notes.append(said)
+
+    def _refuse_a_crawl(self, seconds: float) -> None:
+        """A download gives up below the minimum speed, however whole the body is at last.
+
+        `seconds` are those of the body: a late answer, or a late wake-up of ours, is no crawl.
+        """
+        least = self._options.network.min_speed_bytes_per_s
+        if seconds > _CRAWL_S and self._watch.received < least * seconds:
+            speed = self._watch.received / seconds
+            slow = f"{speed:,.0f} bytes a second; less than min_speed_bytes_per_s, {least:,}"
+            raise Failed("content", causes.named("stalled", slow))
+
+    # --- bookkeeping ----------------------------------------------------------------------------
+
+    @property
+    def _small(self) -> catalog.SourceFile:
+        return self._dataset.part("test", "labels")
+
+    def _order(self, file: catalog.SourceFile) -> transfer.Order:
+        part = self._folder / file.name
+        part.unlink(missing_ok=True)
+        return transfer.Order(file, self._mirror, self._options, part, self._dataset, self._secrets)
+
+    def _learn(self, delivery: transfer.Delivery) -> None:
+        self._hops = list(delivery.hops[1:])
+        self._issuer = self._issuer or delivery.issuer
+        said = {name.lower(): value for name, value in delivery.headers.items()}
+        if self._route.proxy and not self._answered:
+            self._answered = said.get("via", "") or said.get("proxy-agent", "")
+        self._skew_s = contents.clock_skew_s(said.get("date", ""), self._wall())
+        if self._mirror.insecure_tls and self._mirror.scheme == "https":
+            self._notes.append("the certificate was not verified (insecure_tls)")
+
+    def _stage_of(self, cause: str, *, is_reading: bool) -> str:
+        stage = "http" if self._hops else _BY_CAUSE.get(cause, "content" if is_reading else "http")
+        skipped = stage in self._stages and self._stages[stage].outcome == "skipped"
+        return "http" if skipped else stage
+
+    def _looked_again(self, why: causes.Explanation) -> causes.Explanation:
+        if self._hops or why.cause != "reset":
+            return why
+        url = self._mirror.url_for(self._small.name)
+        return handshake.last_words(url, self._route, self._options.network) or why
+
+    def _after_redirect(self, why: causes.Explanation) -> causes.Explanation:
+        if not self._hops:
+            return why
+        led = f"{why.evidence}, after a redirect to {settings.mask_url(self._hops[-1])}"
+        return dataclasses.replace(why, evidence=led)
+
+    def _lacks(self, why: causes.Explanation) -> None:
+        self._why = self._why or why
+
+    def _skip(self, *names: str) -> None:
+        for name in names:
+            self._stages[name] = findings.Stage(name, "skipped")
+
+    def _passed(self, name: str, start: float, detail: str) -> None:
+        ms = (self._clock() - start) * 1000
+        self._stages[name] = findings.Stage(name, "ok", ms, detail)
+
+    def _fail(self, name: str, why: causes.Explanation) -> None:
+        ms = self._stages[name].ms if name in self._stages else None
+        self._why = why
+        self._stages[name] = findings.Stage(name, "failed", ms, why.evidence)

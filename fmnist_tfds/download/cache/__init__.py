@@ -1,0 +1,1 @@
+"""Verified files under their final names, partial files, receipts."""

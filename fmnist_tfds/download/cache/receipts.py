@@ -1,0 +1,69 @@
+"""receipt.json: where each file came from, by which route, what failed before. No secret in it.
+
+One small record per file, each written atomically, is the truth; `receipt.json` is put together
+from them, so that processes that write at once lose nothing even where locks lie.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fmnist_tfds import atomic_file, catalog, version
+
+NAME = "receipt.json"
+_FORMAT = 1
+
+
+def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+    """Writes `document` so that a reader sees the old or the new one, never a part.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    with atomic_file.replacing(path) as stream:
+        stream.write(text.encode())
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The document at `path`; {} if there is none or it is no JSON object."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Absent, unreadable or damaged: bookkeeping that is made again, never data.
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def assemble(
+    records: Mapping[str, Mapping[str, Any]], *, dataset: catalog.Catalog
+) -> dict[str, Any]:
+    """The receipt of all files on record."""
+    return {
+        "format": _FORMAT,
+        "dataset": dataset.name,
+        "package": f"fmnist_tfds {version.VERSION}",
+        "files": {
+            file.name: dict(records[file.name]) for file in dataset.files if file.name in records
+        },
+    }
+
+
+def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> dict[str, Any]:
+    """The part of a record that every source shares: when, and what the bytes are."""
+    record: dict[str, Any] = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "payload_sha256": file.payload_sha256,
+        "gz_sha256": file.gz_sha256 if canonical_gz else None,
+        "canonical_gz": canonical_gz,
+    }
+    if not canonical_gz and file.gz_sha256:
+        record["note"] = (
+            "proved by its payload; the canonical .gz could not be made on this machine "
+            "(no GNU gzip)"
+        )
+    return record

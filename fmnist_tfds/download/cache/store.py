@@ -1,0 +1,245 @@
+"""The cache: verified files under their final names, private part files, receipts.
+
+Nothing unverified ever gets a final name: verify, fsync, then atomic rename. Locks save
+bandwidth; correctness never rests on them (flock lies on some network file systems).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import filelock
+
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.download.cache import partial_files, receipts
+from fmnist_tfds.formats import gzip_file, identify
+
+_STATE = ".state"
+_WAIT_POLL_S = 0.1
+_QUIET_S = 20.0
+
+
+class Store:
+    """One folder with the verified files of one data set."""
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    ) -> None:
+        self.directory = pathlib.Path(directory)
+        self.dataset = dataset
+        self.parts = partial_files.Parts(self.directory / _STATE)
+
+    def path(self, file: catalog.SourceFile) -> pathlib.Path:
+        """Where the file stands once it is here."""
+        return self.directory / file.name
+
+    def lookup(self, file: catalog.SourceFile, *, full: bool = False) -> pathlib.Path | None:
+        """The verified file, or None. One that turns out to be damaged is set aside.
+
+        Args:
+            file: which.
+            full: hash it even if size and time are those recorded.
+        """
+        path = self.path(file)
+        try:
+            stat = path.stat()
+        except OSError:
+            # Absent, or a folder that nobody may enter: not here, in both cases.
+            return None
+        stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        state = receipts.read_json(self._state(file))
+        if not full and state.get("stamp") == stamp:
+            return path
+        try:
+            identity = identify.identify(path, dataset=self.dataset, expected=file)
+        except OSError:
+            return None
+        if not identity.is_file(file):
+            self._set_aside(path)
+            return None
+        with contextlib.suppress(OSError):  # a read-only cache is hashed every time instead
+            record = state.get("record") or {
+                "source": "found in the cache",
+                **receipts.facts(file, canonical_gz=identity.verdict == "genuine"),
+            }
+            receipts.write_json(self._state(file), {"stamp": stamp, "record": record})
+        return path
+
+    def part_path(self, file: catalog.SourceFile) -> pathlib.Path:
+        """A private part file for this process: an abandoned one to resume, else a new name.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self.prepare()
+        return self.parts.claim(file.name)
+
+    def prepare(self) -> None:
+        """Makes the folders and proves that they can be written.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        try:
+            (self.directory / _STATE).mkdir(parents=True, exist_ok=True)
+            probe = self.directory / _STATE / f".probe-{os.getpid()}-{time.monotonic_ns()}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+
+    def publish(
+        self, part: pathlib.Path, file: catalog.SourceFile, record: Mapping[str, Any]
+    ) -> pathlib.Path:
+        """Verifies `part`, moves it under its final name and writes the receipt.
+
+        Args:
+            part: a file of this store's folder system; gone afterwards.
+            file: what it must be.
+            record: where it came from, for the receipt.
+
+        Raises:
+            ContentError: it is not that file.
+            StoreError: the folder cannot be written.
+        """
+        identity = identify.identify(part, dataset=self.dataset, expected=file)
+        if not identity.is_file(file):
+            raise errors.ContentError(f"{part.name}: expected {file.name}, got {identity.detail}")
+        return self.publish_known(part, file, identity, record)
+
+    def publish_known(
+        self,
+        part: pathlib.Path,
+        file: catalog.SourceFile,
+        identity: identify.Identity,
+        record: Mapping[str, Any],
+    ) -> pathlib.Path:
+        """As `publish`, with the identity of `part` just found by the caller."""
+        try:
+            is_canonical = identity.verdict == "genuine"
+            if not is_canonical:
+                is_canonical = self._rewrap(part, file)
+            _sync(part)
+            stat = part.stat()
+            full = {**receipts.facts(file, canonical_gz=is_canonical), **record}
+            full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(part)
+            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            # Before the file: another process that sees it must not record where it found it.
+            receipts.write_json(self._state(file), {"stamp": stamp, "record": full})
+            target = self.path(file)
+            part.replace(target)
+            _sync(self.directory)
+            self._write_receipt()
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
+        return target
+
+    def record(self, file: catalog.SourceFile) -> dict[str, Any]:
+        """What is on record about a file that is here; {} if nothing is."""
+        return dict(receipts.read_json(self._state(file)).get("record") or {})
+
+    def receipt(self) -> dict[str, Any]:
+        """The receipt of the files that are here."""
+        records = {
+            file.name: self.record(file) for file in self.dataset.files if self.path(file).exists()
+        }
+        return receipts.assemble({n: r for n, r in records.items() if r}, dataset=self.dataset)
+
+    @contextlib.contextmanager
+    def turn(
+        self,
+        file: catalog.SourceFile,
+        *,
+        wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[None]:
+        """Waits for another process that is fetching `file`, in vain too: only saves bandwidth.
+
+        Ends early when the file is here, or when nobody's part of it has grown for a while.
+        """
+        lock = filelock.FileLock(self.directory / _STATE / f"{file.name}.lock")
+        held = False
+        start = quiet_since = clock()
+        activity = self.parts.activity(file.name)
+        while clock() - start < wait_s and clock() - quiet_since < _QUIET_S:
+            try:
+                lock.acquire(timeout=0)
+                held = True
+                break
+            except filelock.Timeout:
+                sleep(_WAIT_POLL_S)
+            except (OSError, NotImplementedError):
+                # No locks here: go without.
+                break
+            if self.path(file).exists():
+                break
+            if (now := self.parts.activity(file.name)) != activity:
+                activity, quiet_since = now, clock()
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
+
+    def mirror_memory(self) -> pathlib.Path:
+        """Where the mirrors that failed lately are remembered."""
+        return self.directory / _STATE / "mirrors.json"
+
+    def _write_receipt(self) -> None:
+        receipt: dict[str, Any] = {}
+        # Again where another file arrived meanwhile: its writer may have been overtaken by us.
+        while receipt != (now := self.receipt()):
+            receipt = now
+            receipts.write_json(self.directory / receipts.NAME, receipt)
+
+    def _state(self, file: catalog.SourceFile) -> pathlib.Path:
+        return self.directory / _STATE / f"{file.name}.json"
+
+    def _rewrap(self, part: pathlib.Path, file: catalog.SourceFile) -> bool:
+        data = identify.payload(part, dataset=self.dataset, expected=file)
+        if gzip_file.write(data, file, part):
+            return True
+        gzip_file.write_own(data, file, part)
+        return False
+
+    def _set_aside(self, path: pathlib.Path) -> None:
+        # One per name: it is evidence, not data. Where it cannot be moved, publishing will say so.
+        with contextlib.suppress(OSError):
+            (self.directory / _STATE).mkdir(exist_ok=True)
+            path.replace(self.directory / _STATE / f"{path.name}.damaged")
+
+
+def sha256(path: pathlib.Path) -> str:
+    """The digest of a whole file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unwritable(directory: pathlib.Path, error: OSError) -> errors.StoreError:
+    """The error for a folder that cannot be written."""
+    return errors.StoreError(
+        f"{directory}: the cache cannot be written: {error.strerror or error}",
+        hint="free space or rights there, or choose another folder: --cache_dir or "
+        "FMNIST_TFDS_CACHE_DIR",
+    )
+
+
+def _sync(path: pathlib.Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        # Some file systems cannot sync a folder; the rename is atomic all the same.
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)

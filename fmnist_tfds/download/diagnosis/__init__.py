@@ -1,0 +1,1 @@
+"""A failure -> its cause, the evidence and the remedy. Opens nothing."""

@@ -1,0 +1,214 @@
+"""A failed response or exception -> cause, evidence, remedy. Pure: opens nothing, raises nothing.
+
+Types, structured fields and the marks in `signatures` decide. The one exception is the answer of
+a proxy to CONNECT, which http.client hands on only inside an OSError's text.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Mapping
+
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import block_pages, causes, exceptions, object_stores
+
+CAUSES = causes.CAUSES
+Explanation = causes.Explanation
+named = causes.named
+
+_PROXY_SCHEMES = {"basic", "digest", "bearer", "ntlm", "negotiate", "kerberos"}
+# http.client: OSError("Tunnel connection failed: 403 Forbidden").
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+def from_exception(
+    error: BaseException, *, url: str, route: settings.Route, issuer: str = ""
+) -> causes.Explanation:
+    """Why an attempt that raised `error` failed.
+
+    Args:
+        error: what requests, urllib3, ssl or socket raised.
+        url: the URL that was asked for.
+        route: how it was reached.
+        issuer: who signed the certificate that was presented, where somebody looked
+            (`second_look.presented_issuer`); the exception itself does not say.
+    """
+    if status := _tunnel_status(error):
+        return from_tunnel(status, {}, url=url, route=route)
+    chain = list(exceptions.chain_of(error))
+    return exceptions.explain(chain, url=url, route=route, issuer=issuer)
+
+
+def malformed_proxy(route: settings.Route) -> causes.Explanation | None:
+    """Why nothing can be asked along `route`, or None where its proxy is a URL."""
+    problem = settings.proxy_problem(route.proxy) if route.proxy else ""
+    if not problem:
+        return None
+    return causes.named(
+        "unsupported-scheme",
+        f"{route.proxy_origin} holds no proxy URL: {problem}",
+        f"correct {route.proxy_origin}: a proxy is written http://proxy.example:3128",
+    )
+
+
+def is_tunnel_refusal(error: BaseException) -> bool:
+    """True if a proxy answered CONNECT with something else than 200."""
+    return _tunnel_status(error) != 0
+
+
+def _tunnel_status(error: BaseException) -> int:
+    for link in exceptions.chain_of(error):
+        answer = _TUNNEL.match(str(link)) if isinstance(link, OSError) else None
+        if answer:
+            return int(answer.group(1))
+    return 0
+
+
+_BY_STATUS = {
+    401: "auth-required",
+    403: "forbidden",
+    404: "not-found",
+    408: "stalled",
+    410: "not-found",
+    413: "size-limited",
+    416: "server-error",
+    429: "rate-limited",
+    451: "geo-blocked",
+    511: "captive-portal",
+}
+
+
+def from_tunnel(
+    status: int, headers: Mapping[str, str], *, url: str, route: settings.Route
+) -> causes.Explanation:
+    """Why a proxy refused CONNECT, from its status and, where known, its headers."""
+    if status == 407:
+        return _proxy_authentication(headers, route)
+    host = urllib.parse.urlsplit(url).hostname or url
+    evidence = f"{status} from {exceptions.proxy_name(route)} for CONNECT {host}"
+    lower = {name.lower(): value for name, value in headers.items()}
+    if squid := _squid(lower):
+        return causes.named(squid, f"{evidence} (squid: {lower['x-squid-error']})")
+    if signature := block_pages.recognise(status, lower, ""):
+        return causes.named(signature.cause, f"{evidence}: {signature.vendor}")
+    if status in (502, 503, 504):
+        return causes.named("server-error", f"{evidence}: it could not reach the host")
+    return causes.named("proxy-denied", evidence)
+
+
+def from_response(
+    status: int, headers: Mapping[str, str], body_start: bytes, *, url: str, route: settings.Route
+) -> causes.Explanation:
+    """Why a response that is not the file was sent.
+
+    Args:
+        status: HTTP status.
+        headers: its headers.
+        body_start: the first bytes of its body; a few kilobytes are enough.
+        url: the URL that answered.
+        route: how it was reached.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    text = body_start.decode("utf-8", errors="replace")
+    host = urllib.parse.urlsplit(url).hostname or ""
+    by = f"{status} from {host}"
+    if status == 407:
+        return _proxy_authentication(headers, route)
+    if squid := _squid(lower):
+        return causes.named(
+            squid, f"{status} from {exceptions.proxy_name(route)} (squid: {lower['x-squid-error']})"
+        )
+    if signature := block_pages.recognise(status, lower, text.lower()):
+        return causes.named(signature.cause, f"{by}: {signature.vendor}")
+    if 300 <= status < 400:
+        return _redirect(status, lower, url)
+    if status == 511:
+        return causes.named("captive-portal", f"{by}: network authentication required")
+    if stored := object_stores.recognise(lower, text, host):
+        return causes.named(stored.cause, f"{by}: {stored.service} says {stored.code}")
+    if status == 403 and lower.get("x-ratelimit-remaining") == "0":
+        return causes.named("rate-limited", f"{by}: no requests left in this period")
+    if status == 503 and "retry-after" in lower:
+        return causes.named("rate-limited", f"{by}: asked to come back later")
+    if status == 200:
+        return _page(text, by)
+    cause = _BY_STATUS.get(status, "server-error" if status >= 500 else "forbidden")
+    return causes.named(cause, by)
+
+
+def _proxy_authentication(headers: Mapping[str, str], route: settings.Route) -> causes.Explanation:
+    offers = ", ".join(v for k, v in headers.items() if k.lower() == "proxy-authenticate")
+    schemes = {offer.split()[0].lower() for offer in offers.split(",") if offer.strip()}
+    schemes &= _PROXY_SCHEMES  # the rest may be anything
+    evidence = f"407 from {exceptions.proxy_name(route)}"
+    if schemes & {"ntlm", "negotiate", "kerberos"} and "basic" not in schemes:
+        return causes.named(
+            "proxy-auth-ntlm", f"{evidence}, which offers {', '.join(sorted(schemes))}"
+        )
+    refused = " (the credentials given were refused)" if _has_user(route) else ""
+    return causes.named("proxy-auth-required", evidence + refused)
+
+
+def _squid(headers: Mapping[str, str]) -> str | None:
+    said = headers.get("x-squid-error", "")
+    exact = block_pages.SQUID_ERRORS.get(said)
+    return exact or block_pages.SQUID_ERRORS.get(said.partition(" ")[0])
+
+
+def _redirect(status: int, headers: Mapping[str, str], url: str) -> causes.Explanation:
+    target = urllib.parse.urljoin(url, headers.get("location", ""))
+    here, there = (urllib.parse.urlsplit(u).hostname for u in (url, target))
+    if there and there != here:
+        return causes.named("captive-portal", f"{status} from {here} to {there}, another host")
+    return causes.named("redirect-loop", f"{status} from {here} to {settings.mask_url(target)}")
+
+
+def _page(text: str, by: str) -> causes.Explanation:
+    lower = text.lower()
+    if block_pages.is_portal(lower):
+        return causes.named("captive-portal", f"{by}: a login page")
+    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title>", text, re.IGNORECASE | re.DOTALL)
+    called = f" titled {exceptions.one_line(title.group(1))!r}" if title else ""
+    is_page = "<html" in lower or "<!doctype html" in lower
+    return causes.named(
+        "wrong-content", f"{by}: {f'a web page{called}' if is_page else 'another file'}"
+    )
+
+
+_BY_VERDICT = {
+    "lfs-pointer": "wrong-content",
+    "truncated": "truncated",
+    "corrupt": "checksum-mismatch",
+    "unknown": "wrong-content",
+}
+
+
+def from_identity(
+    verdict: str, detail: str, *, body_start: bytes, headers: Mapping[str, str], url: str
+) -> causes.Explanation:
+    """Why a body that arrived whole, with status 200, is not the file.
+
+    Args:
+        verdict: what `identify` says: "html", "impostor:mnist", "lfs-pointer", …
+        detail: its words about it.
+        body_start: the first bytes of the body.
+        headers: the response's headers, empty for local files.
+        url: the URL that answered.
+    """
+    if verdict.startswith("impostor"):
+        return causes.named(
+            "impostor", f"this is {detail}" if detail else verdict.partition(":")[2]
+        )
+    if verdict in ("html", "cloud-error"):
+        return from_response(200, headers, body_start, url=url, route=settings.Route())
+    remedy = (
+        "the mirror is a Git checkout without LFS: fetch the content there (git lfs pull)"
+        if verdict == "lfs-pointer"
+        else ""
+    )
+    return causes.named(_BY_VERDICT.get(verdict, "checksum-mismatch"), detail or verdict, remedy)
+
+
+def _has_user(route: settings.Route) -> bool:
+    return bool(urllib.parse.urlsplit(route.proxy or "").username)

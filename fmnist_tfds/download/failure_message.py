@@ -1,0 +1,95 @@
+"""All failed sources -> one message that lists them aligned, and one hint. Pure."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.policy import downloader
+
+_MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
+_MOST_EVIDENCE = 160
+
+# Source, cause, evidence; how often it was tried may differ from file to file.
+_Row = tuple[str, str, str]
+
+
+def obtain_error(
+    missing: Sequence[catalog.SourceFile],
+    attempts: Mapping[str, Sequence[downloader.Attempt]],
+    *,
+    dataset: catalog.Catalog,
+    is_offline: bool,
+) -> errors.ObtainError:
+    """The error for files that no source delivered; files that failed alike share one table.
+
+    Args:
+        missing: the files.
+        attempts: by file name.
+        dataset: whose files they are.
+        is_offline: the network is switched off for this job.
+    """
+    # Sets: a file whose thread starts late asks a source that is known to be out last.
+    groups: dict[frozenset[_Row], list[catalog.SourceFile]] = collections.defaultdict(list)
+    most: collections.Counter[_Row] = collections.Counter()
+    for file in missing:
+        tried = _rows(file, attempts.get(file.name, ()))
+        groups[frozenset(tried)].append(file)
+        most |= collections.Counter(tried)
+    blocks = []
+    for alike, files in groups.items():
+        rows = [row for row in most if row in alike]
+        blocks.append("\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)]))
+    failed = [a for f in missing for a in attempts.get(f.name, ()) if a.outcome == "failed"]
+    return errors.ObtainError("\n".join(blocks), hint=_hint(failed, is_offline=is_offline))
+
+
+def _head(files: Sequence[catalog.SourceFile], rows: Sequence[_Row], *, is_offline: bool) -> str:
+    names = ", ".join(f"{f.name} ({f.gz_bytes or f.payload_bytes:,} bytes)" for f in files)
+    sources = len({row[0] for row in rows})
+    if is_offline:
+        why = "the network is switched off, and it is not on this machine where it was looked for"
+    elif sources:
+        why = f"{sources} of {sources} sources failed"
+    else:
+        why = "no source could be tried"
+    return f"could not obtain {names}: {why}"
+
+
+def _rows(file: catalog.SourceFile, attempts: Sequence[downloader.Attempt]) -> dict[_Row, int]:
+    """How often each source was tried."""
+    failed = [a for a in attempts if a.outcome == "failed"]
+    by_source: dict[str, list[downloader.Attempt]] = collections.defaultdict(list)
+    for attempt in failed:
+        # As the mirror list has it: a base URL, or a template.
+        source = attempt.url.removesuffix(file.name).replace(file.name, "{filename}")
+        by_source[source].append(attempt)
+    rows: dict[_Row, int] = {}
+    for source, tries in by_source.items():
+        # The last word of a source may be the deadline: what went wrong before says more.
+        last = next((a for a in reversed(tries) if a.cause != "deadline"), tries[-1])
+        evidence = last.evidence or responses.CAUSES.get(last.cause, "")
+        rows[source, last.cause, evidence[:_MOST_EVIDENCE]] = len(tries)
+    return rows
+
+
+def _aligned(rows: Sequence[_Row], tries: Mapping[_Row, int]) -> list[str]:
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    counts = ["1 attempt" if tries[row] == 1 else f"{tries[row]} attempts" for row in rows]
+    return [
+        "  " + "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), count])
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
+def _hint(failed: Sequence[downloader.Attempt], *, is_offline: bool) -> str:
+    common = collections.Counter(a.remedy for a in failed if a.remedy).most_common(1)
+    first = common[0][0] if common else ""
+    if is_offline:
+        drop = "drop --offline, FMNIST_TFDS_OFFLINE and mirrors 'off'"
+        return f"{first}; or {drop}" if first else f"{drop}, or {_MANUAL}"
+    if not first or "--manual_dir" in first:
+        return f"{first}; see `fmnist-tfds doctor`" if first else _MANUAL
+    return f"{first}; or {_MANUAL}"

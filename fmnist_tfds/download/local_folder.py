@@ -1,0 +1,102 @@
+"""The four files in a folder of the user's: by name, in the layouts that other tools use.
+
+Only reads. What is found is identified; what is found but wrong is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import pathlib
+
+from fmnist_tfds import catalog
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.policy import downloader
+from fmnist_tfds.formats import identify
+
+# Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
+_LAYOUTS = ("datasets/fashion-mnist", "FashionMNIST/raw", "data/fashion", "downloads/manual")
+_MOST_FOLDERS = 200
+EMPTY = "the folder is empty"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder holds under the names of one file: the best candidate, or why there is none."""
+
+    path: pathlib.Path | None
+    identity: identify.Identity | None
+    attempt: downloader.Attempt
+
+
+def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalog) -> Found:
+    """The proved copy of `file` in `folder`, canonical ones before others, or what is wrong."""
+    wrong: downloader.Attempt | None = None
+    proved: Found | None = None
+    for path in _candidates(folder, file):
+        try:
+            identity = identify.identify(path, dataset=dataset, expected=file)
+            if identity.is_file(file):
+                found = Found(path, identity, downloader.Attempt(url=str(path), outcome="ok"))
+                if identity.verdict == "genuine":
+                    return found
+                proved = proved or found
+                continue
+            why = _why(path, file, identity)
+        except OSError as error:
+            why = responses.named("forbidden", f"cannot be read: {error.strerror or error}")
+        wrong = wrong or _failed(path, why)
+    if proved:
+        return proved
+    # The same words for every file that is not there: an error then lists them once.
+    return Found(None, None, wrong or _failed(folder, responses.named("not-found", _held(folder))))
+
+
+def _failed(path: pathlib.Path, why: responses.Explanation) -> downloader.Attempt:
+    return downloader.Attempt(
+        url=str(path),
+        outcome="failed",
+        cause=why.cause,
+        evidence=why.evidence,
+        remedy="put the four original files there; `fmnist-tfds verify` says what a file is",
+    )
+
+
+def _why(
+    path: pathlib.Path, file: catalog.SourceFile, identity: identify.Identity
+) -> responses.Explanation:
+    if identity.is_genuine:
+        return responses.named("wrong-content", f"expected {file.name}, found {identity.detail}")
+    with path.open("rb") as stream:
+        start = stream.read(8192)
+    if identity.verdict == "html":
+        return responses.named("wrong-content", f"expected {file.name}, found {identity.detail}")
+    return responses.from_identity(
+        identity.verdict, identity.detail, body_start=start, headers={}, url=path.as_uri()
+    )
+
+
+def _candidates(folder: pathlib.Path, file: catalog.SourceFile) -> list[pathlib.Path]:
+    try:
+        children = [p for p in itertools.islice(sorted(folder.iterdir()), 10_000) if p.is_dir()]
+    except OSError:
+        children = []
+    folders = [folder, *(folder / layout for layout in _LAYOUTS), *children[:_MOST_FOLDERS]]
+    # The repository's Git checkout and torchvision call them alike, with or without ".gz".
+    paths = [each / name for each in folders for name in (file.name, file.payload_name)]
+    return [path for path in dict.fromkeys(paths) if path.is_file()]
+
+
+def _held(folder: pathlib.Path) -> str:
+    try:
+        names = sorted(path.name for path in itertools.islice(folder.iterdir(), 1000))
+    except FileNotFoundError:
+        return "there is no such folder"
+    except NotADirectoryError:
+        return "a file, not a folder"
+    except OSError as error:
+        return f"the folder cannot be read: {error.strerror or error}"
+    if not names:
+        return EMPTY
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"expected under its name, with or without .gz; found {shown}"

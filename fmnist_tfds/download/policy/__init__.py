@@ -1,0 +1,1 @@
+"""Which mirror is asked when: retries, hedging, deadlines, mirror health."""

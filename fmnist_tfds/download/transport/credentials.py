@@ -1,0 +1,161 @@
+"""Secrets: resolved for the request that needs them, hidden in every text that leaves us."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+import urllib.parse
+
+import requests.utils
+
+from fmnist_tfds import errors
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.download.transport import masking
+
+_SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
+# Shorter ones, such as "1" and "true", are words of other texts too.
+_LEAST_SECRET = 8
+# A signature or token, no word such as a path or region: hexadecimal, or of all kinds of letters.
+_RANDOM = re.compile(
+    r"^(?=.{16})([0-9a-fA-F]+$|(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z]))", re.ASCII | re.DOTALL
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Secrets:
+    """Every secret that was resolved, so that no text that leaves us holds one in any form."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, masking.Pattern] = {}
+
+    def resolve(self, reference: str) -> str:
+        """The secret that `reference` stands for; a literal as it is.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        value = loader.resolve_secret(reference)
+        if loader.is_reference(reference):
+            self.add(value)
+        return value
+
+    def add(self, value: str, *, whole: bool = False) -> None:
+        """Remembers a secret; one that may also be a common word is only hidden `whole`."""
+        if value and value not in self._patterns:
+            self._patterns[value] = masking.Pattern(value, whole=whole)
+
+    def add_login(self, user: str, password: str) -> str:
+        """Remembers a password, and the pair in base64, which it returns."""
+        self.add(password)
+        if _RANDOM.search(user):  # a token in a user's place, as GitHub and PyPI have it
+            self.add(user)
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self.add(pair)
+        return pair
+
+    def add_url(self, url: str) -> None:
+        """Remembers a URL's password and, as it may be signed, its query and what is in it."""
+        parts = urllib.parse.urlsplit(url)
+        if "@" in parts.netloc:
+            user = urllib.parse.unquote(parts.username or "")
+            self.add_login(user, urllib.parse.unquote(parts.password or ""))
+            self.add(parts.password or parts.username or "")
+        words = [part.rpartition("=") for part in re.split("[&;]", parts.query)]
+        for text in (parts.query, *(value or key for key, _, value in words)):
+            if len(text) >= _LEAST_SECRET:
+                is_word = not _RANDOM.search(text)
+                self.add(text, whole=is_word)
+                self.add(urllib.parse.unquote(text), whole=is_word)
+
+    def mask(self, text: str) -> str:
+        """`text` without secrets, and with every URL in it fit to be shown."""
+        return settings.mask_urls(masking.mask(text, list(self._patterns.values())))
+
+
+def route_to(
+    options: settings.Settings, mirror: settings.Mirror, url: str, secrets: Secrets, *, home: bool
+) -> settings.Route:
+    """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
+
+    The query of `url` may be a signature: from now on its long values count as secrets.
+    """
+    secrets.add_url(url)
+    route = options.route(mirror, url)
+    # Of a whole URL only the login is a secret: its host is named in every message.
+    proxy = loader.resolve_secret(route.proxy) if route.proxy else None
+    if proxy and "://" not in proxy:
+        if loader.is_reference(route.proxy or "") and "." not in proxy:
+            secrets.add(proxy)
+        proxy = f"http://{proxy}"
+    if proxy and not settings.proxy_problem(proxy):
+        secrets.add_url(proxy)
+    return dataclasses.replace(route, proxy=proxy, client_cert=route.client_cert if home else None)
+
+
+def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dict[str, str]:
+    """The mirror's headers and bearer token; away from `home` only what is no secret.
+
+    Raises:
+        ConfigError: a secret cannot be read, or HTTP cannot carry a name or value; no word of it
+            is shown.
+    """
+    found = {}
+    for number, (name, value) in enumerate(mirror.headers, start=1):
+        if not _HEADER_NAME.fullmatch(name):
+            raise errors.ConfigError(
+                f"{_called(mirror)}: the name of header number {number} is no header name",
+                hint='write headers = { X-Name = "value" }',
+            )
+        is_sensitive = name.lower() in _SENSITIVE_HEADERS
+        if home or not (loader.is_reference(value) or is_sensitive):
+            found[name] = _carried(secrets.resolve(value), value, f"header {name}", mirror)
+            if is_sensitive:
+                secrets.add(found[name].rpartition(" ")[2])
+            if len(found[name]) >= _LEAST_SECRET:
+                secrets.add(found[name], whole=True)
+    auth = mirror.auth
+    if home and auth and auth.type == "bearer":
+        token = _carried(secrets.resolve(auth.token), auth.token, "the bearer token", mirror)
+        secrets.add(token)
+        found["Authorization"] = f"Bearer {token}"
+    elif home and auth and auth.type == "basic":
+        user, password = secrets.resolve(auth.username), secrets.resolve(auth.password)
+        found["Authorization"] = f"Basic {secrets.add_login(user, password)}"
+    elif home and auth and (login := requests.utils.get_netrc_auth(mirror.url)):
+        found["Authorization"] = f"Basic {secrets.add_login(*login)}"
+    return found
+
+
+def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> str:
+    """`value` without white space around it, if HTTP can carry it in a header."""
+    value = value.strip()
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        is_possible = False
+    else:
+        is_possible = loader.is_one_line(value)
+    if not is_possible:
+        given = f" (secret {written!r})" if loader.is_reference(written) else ""
+        raise errors.ConfigError(
+            f"{_called(mirror)}: {what}{given} holds a letter that no HTTP header can carry",
+            hint="write it as one line of ASCII",
+        )
+    return value
+
+
+def _called(mirror: settings.Mirror) -> str:
+    return f"mirror {mirror.name or settings.mask_url(mirror.url)}"
+
+
+def is_home(url: str, mirror_url: str) -> bool:
+    """True if secrets meant for `mirror_url` may go to `url`: same scheme, host and port, or the
+    same host's https where http was asked, both on their standard ports."""
+    here, there = urllib.parse.urlsplit(mirror_url), urllib.parse.urlsplit(url)
+    if (here.hostname or "").lower() != (there.hostname or "").lower():
+        return False
+    ports = {"http": 80, "https": 443}
+    mine = (here.scheme.lower(), here.port or ports.get(here.scheme.lower()))
+    other = (there.scheme.lower(), there.port or ports.get(there.scheme.lower()))
+    return mine == other or (mine == ("http", 80) and other == ("https", 443))

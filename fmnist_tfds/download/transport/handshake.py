@@ -1,0 +1,178 @@
+"""The way to a server, one step after the other on one connection: name, TCP, proxy, TLS.
+
+Sends nothing but a CONNECT and a handshake, and trusts every certificate: it is there to measure
+and to see who signs. Whether a certificate is good, the real request decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import causes, certificates, responses
+from fmnist_tfds.download.transport import second_look
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """How one step went.
+
+    Attributes:
+        detail: what was seen.
+        why: why it failed, or None.
+        is_skipped: there is no such step on this way.
+        is_open: it cannot be measured alone; the request will tell.
+    """
+
+    detail: str = ""
+    why: causes.Explanation | None = None
+    is_skipped: bool = False
+    is_open: bool = False
+
+
+class Way:
+    """The way to one URL along one route; a context manager that closes its connection."""
+
+    def __init__(
+        self,
+        url: str,
+        route: settings.Route,
+        network: settings.Network,
+        clock: Callable[[], float],
+    ) -> None:
+        self._url, self._route, self._clock = url, route, clock
+        self._timeout_s = network.connect_timeout_s
+        self._target = urllib.parse.urlsplit(url)
+        self._proxy = urllib.parse.urlsplit(route.proxy or "")
+        nearest = self._proxy if route.proxy else self._target
+        self._host = nearest.hostname or ""
+        ports = {"http": 80, "https": 443}
+        self._port = nearest.port or ports.get(nearest.scheme.lower(), 1080)
+        self._socket: socket.socket | None = None
+        self.proxy_said = ""
+        self.issuer = ""
+
+    def __enter__(self) -> Way:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def resolve(self) -> Step:
+        """Looks the name up: the proxy's, where there is one."""
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(self._host)
+            return Step(is_skipped=True)
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                answers.put(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                answers.put(error)
+
+        # The system's resolver knows no time-out: a thread that hangs in it is left behind.
+        threading.Thread(target=look_up, name="doctor-dns", daemon=True).start()
+        try:
+            found = answers.get(timeout=self._timeout_s * 2)
+        except queue.Empty:
+            waited = f"no answer from the DNS for {self._host} within {self._timeout_s * 2:g} s"
+            return Step(why=causes.named("dns-failure", waited))
+        if isinstance(found, OSError):
+            return Step(why=responses.from_exception(found, url=self._url, route=self._route))
+        return Step(", ".join(dict.fromkeys(str(entry[4][0]) for entry in found[:3])))
+
+    def connect(self) -> Step:
+        """Opens the connection."""
+        try:
+            self._socket = socket.create_connection((self._host, self._port), self._timeout_s)
+        except TimeoutError:
+            what = "the proxy " if self._route.proxy else ""
+            late = f"{what}{self._host}:{self._port}: no connection within {self._timeout_s:g} s"
+            return Step(why=causes.named("connect-timeout", late))
+        except OSError as error:
+            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+        return Step(f"{self._host}:{self._port}")
+
+    def tunnel(self) -> Step:
+        """Asks an HTTP proxy for a tunnel to an https server."""
+        if not self._route.proxy:
+            return Step(is_skipped=True)
+        if self._proxy.scheme.lower() != "http" or self._target.scheme != "https":
+            return Step(is_open=True)
+        assert self._socket is not None
+        try:
+            status, headers = second_look.tunnel(self._socket, self._url, self._proxy)
+        except (OSError, http.client.HTTPException) as error:
+            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+        self.proxy_said = next(
+            (headers[name] for name in ("via", "proxy-agent", "server") if headers.get(name)), ""
+        )
+        if status >= 300:
+            return Step(
+                why=responses.from_tunnel(status, headers, url=self._url, route=self._route)
+            )
+        return Step(f"status {status} to CONNECT")
+
+    def handshake(self) -> Step:
+        """Makes the TLS handshake and reads who signed the certificate."""
+        if self._target.scheme != "https":
+            return Step(is_skipped=True)
+        if self._route.proxy and self._proxy.scheme.lower() != "http":
+            return Step(is_open=True)
+        assert self._socket is not None
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            if self._route.client_cert:
+                context.load_cert_chain(self._route.client_cert)
+            wrapped = context.wrap_socket(self._socket, server_hostname=self._target.hostname)
+            self._socket = wrapped
+            der = wrapped.getpeercert(binary_form=True)
+            self.issuer = certificates.issuer_of(der) if der else ""
+        except (OSError, ValueError) as error:
+            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+        return Step(f"{wrapped.version()}, signed by {self.issuer or 'unknown'}")
+
+    def listen(self) -> Step:
+        """Says nothing and hears what the server says after a handshake: an alert, or nothing.
+
+        Listens for as long as connecting may take: an alert is one round trip away, too.
+        """
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return Step(is_skipped=True)
+        try:
+            self._socket.recv(1)
+        except TimeoutError:
+            return Step("nothing")
+        except OSError as error:
+            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+        return Step()
+
+
+def last_words(
+    url: str, route: settings.Route, network: settings.Network
+) -> causes.Explanation | None:
+    """What a server that resets the connection wanted, where it says so.
+
+    One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
+    we send meanwhile can turn its words into a reset: so this connects anew and only listens.
+    """
+    with Way(url, route, network, time.monotonic) as way:
+        for step in (way.resolve, way.connect, way.tunnel, way.handshake, way.listen):
+            if found := step().why:
+                return found if found.cause == "auth-required" else None
+    return None

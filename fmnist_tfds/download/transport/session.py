@@ -1,0 +1,180 @@
+"""One HTTP request along a route: proxy, trust, credentials. Redirects are left to the caller."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import requests
+import requests.adapters
+import requests.auth
+import truststore
+import urllib3
+import urllib3.connection
+import urllib3.connectionpool
+
+from fmnist_tfds import version
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import causes, certificates
+
+USER_AGENT = f"fmnist_tfds/{version.VERSION} (+python-requests)"
+
+_watching = threading.local()
+
+
+def watch_connections(connected: Callable[[Any], None]) -> None:
+    """From now on `connected` is called with each socket that this thread opens."""
+    _watching.connected = connected
+
+
+def _watched(sock: socket.socket) -> socket.socket:
+    try:
+        getattr(_watching, "connected", lambda _: None)(sock)
+    except BaseException:
+        # Called off before urllib3 knows of it: nobody else could close it.
+        sock.close()
+        raise
+    return sock
+
+
+class _HTTPConnection(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _HTTPPool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+    def _validate_conn(self, conn: Any) -> None:
+        # Without urllib3's InsecureRequestWarning: insecure_tls is warned about and recorded by us.
+        if conn.sock is None:
+            conn.connect()
+
+
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Reports its sockets, and trusts what the operating system trusts where asked to."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._context is not None:
+            kwargs["ssl_context"] = self._context
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if self._context is not None:
+            kwargs["ssl_context"] = self._context
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if is_new and not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        if self._context is not None and verify is True:
+            # requests would add certifi's authorities to the system's.
+            conn.ca_certs = conn.ca_cert_dir = None
+
+
+def request(
+    url: str,
+    *,
+    route: settings.Route,
+    headers: dict[str, str],
+    auth: requests.auth.AuthBase | None = None,
+    connect_timeout_s: float,
+    read_timeout_s: float,
+) -> requests.Response:
+    """The response to one GET, its body unread; redirects are not followed.
+
+    Raises:
+        requests.RequestException: there is none.
+    """
+    is_system = route.trust == "system" and not route.ca_bundle and not route.insecure_tls
+    context = _system_context() if is_system else None
+    verify: bool | str = str(route.ca_bundle) if route.ca_bundle else True
+    if route.insecure_tls:
+        verify = False
+    with requests.Session() as session:
+        session.trust_env = False
+        adapter = _Adapter(context)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        return session.get(
+            url,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
+            auth=auth or _no_auth,
+            stream=True,
+            allow_redirects=False,
+            timeout=(connect_timeout_s, read_timeout_s),
+            verify=verify,
+            cert=str(route.client_cert) if route.client_cert else None,
+            proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
+        )
+
+
+def unusable_certificates(route: settings.Route, url: str) -> causes.Explanation | None:
+    """Why TLS to `url` cannot come about along `route`: a file of certificates is none."""
+    if not url.lower().startswith("https:"):
+        return None
+    variables = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE"
+    for what, path, remedy in (
+        ("CA file", None if route.insecure_tls else route.ca_bundle, f"ca_bundle, or {variables}"),
+        ("client certificate", route.client_cert, "client_cert"),
+    ):
+        if path is not None and (problem := certificates.file_problem(path)):
+            said = f"the {what} {path}: {problem}"
+            return causes.named("tls-untrusted", said, f"correct {remedy}")
+    return None
+
+
+def tls_issuer(response: requests.Response) -> str:
+    """Who signed the certificate of the server, "" where unknown or no TLS."""
+    connection = getattr(response.raw, "_connection", None)
+    sock = getattr(connection, "sock", None)
+    if sock is None or not hasattr(sock, "getpeercert"):
+        return ""
+    try:
+        names = dict(pair for group in sock.getpeercert().get("issuer", ()) for pair in group)
+    except (ValueError, OSError, AttributeError):
+        # No certificate to look at: a handshake undone, or verification switched off.
+        return ""
+    return str(names.get("organizationName") or names.get("commonName") or "")
+
+
+def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from looking into ~/.netrc on its own."""
+    return prepared
+
+
+@functools.cache
+def _system_context() -> ssl.SSLContext | None:
+    """What the operating system trusts; None where it has no store: then certifi serves."""
+    if sys.platform == "linux":
+        paths = ssl.get_default_verify_paths()
+        folder = pathlib.Path(paths.capath) if paths.capath else None
+        if not paths.cafile and not (folder and any(folder.iterdir())):
+            return None
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

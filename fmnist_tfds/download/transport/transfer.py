@@ -1,0 +1,320 @@
+"""One attempt to copy one URL to a part file, resumed where a part stands; no judgement of content.
+
+Source: RFC 9110 for Range and Content-Range. A part begun at one mirror is continued at another:
+the pinned digest makes that safe. If-Range is not sent on purpose: replicas that tag the same bytes
+differently would send the whole file at every resumption.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import socket
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
+
+import requests
+
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.cache import store
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.transport import (
+    credentials,
+    handshake,
+    library_logs,
+    redirects,
+    second_look,
+    session,
+)
+from fmnist_tfds.formats import identify
+
+_CHUNK_BYTES = 1 << 18
+HEAD_BYTES = 8192
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class Cancelled(Exception):  # noqa: N818 (not an error: somebody else was faster)
+    """The attempt was called off from outside."""
+
+
+class Watch:
+    """What a supervisor sees of a running attempt, and how it calls it off."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.started = clock()
+        self.is_connected = False
+        self.received = 0
+        self.size = 0
+        self.is_copied = False
+        self._sockets: list[Any] = []
+        self._cancelled = threading.Event()
+
+    def connected(self, sock: Any) -> None:
+        """A connection stands."""
+        self.is_connected = True
+        # A twin: TLS takes the socket itself over, and shutting either down wakes both.
+        self._sockets.append(sock.dup())
+        self.check()
+
+    def arrived(self, count: int) -> None:
+        """`count` bytes of the body came; Cancelled if nobody wants them any more."""
+        self.check()
+        self.received += count
+
+    def check(self) -> None:
+        """Raises Cancelled if the attempt was called off."""
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def close(self) -> None:
+        """Gives back what watching took; the attempt is over."""
+        for sock in self._sockets:
+            sock.close()
+
+    def cancel(self) -> None:
+        """Calls the attempt off, also where it waits for a socket."""
+        self._cancelled.set()
+        for sock in list(self._sockets):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """What to copy from where to where."""
+
+    file: catalog.SourceFile
+    mirror: settings.Mirror
+    options: settings.Settings
+    part: pathlib.Path
+    dataset: catalog.Catalog
+    secrets: credentials.Secrets
+
+    @property
+    def url(self) -> str:
+        """The URL of the file at that mirror."""
+        return self.mirror.url_for(self.file.name)
+
+
+@dataclasses.dataclass(slots=True)
+class Delivery:
+    """How it went; `problem` is None if the body arrived whole. `hops`: the URLs asked."""
+
+    problem: responses.Explanation | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    retry_after: str = ""
+    resumed_at: int = 0
+    route: settings.Route = dataclasses.field(default_factory=settings.Route)
+    issuer: str = ""
+    hops: list[str] = dataclasses.field(default_factory=list)
+
+
+class _Body(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+def run(order: Order, watch: Watch) -> Delivery:
+    """Copies; failures are explained in the result.
+
+    Raises:
+        Cancelled: called off.
+        StoreError: the part cannot be written.
+        ConfigError: a secret cannot be read.
+    """
+    delivery = Delivery()
+    try:
+        if order.mirror.scheme in settings.HTTP_SCHEMES:
+            _http(order, watch, delivery)
+        else:
+            _opened(order, watch, delivery)
+    except (Cancelled, errors.FmnistError):
+        raise
+    except FileNotFoundError:
+        delivery.problem = responses.named("not-found", "there is no such file")
+    except PermissionError as error:
+        delivery.problem = responses.named("forbidden", f"{error.strerror or error}")
+    except Exception as error:  # noqa: BLE001 (requests, urllib3, ssl, fsspec: explained, kept)
+        watch.check()
+        delivery.problem = second_look.from_exception(
+            error,
+            url=order.url,
+            route=delivery.route,
+            timeout_s=order.options.network.connect_timeout_s,
+        )
+        is_unheard = delivery.status is None and order.mirror.scheme == "https"
+        if is_unheard and delivery.problem.cause == "reset":
+            # A server that misses a client certificate may be cut off before it says so.
+            said = handshake.last_words(order.url, delivery.route, order.options.network)
+            delivery.problem = said or delivery.problem
+    watch.is_copied = True
+    # Called off, a body may look as if it had only ended early.
+    watch.check()
+    return delivery
+
+
+def _http(order: Order, watch: Watch, delivery: Delivery) -> None:
+    session.watch_connections(watch.connected)
+    offset = _size(order.part)
+    response = redirects.follow(order, delivery, {"Range": f"bytes={offset}-"} if offset else {})
+    if (
+        response is not None
+        and delivery.problem is None
+        and offset
+        and not _continues(response, offset)
+    ):
+        # 416, or a range that was not asked for: begin again, in the same attempt.
+        response.close()
+        offset = 0
+        order.part.unlink(missing_ok=True)
+        response = redirects.follow(order, delivery, {})
+    if response is None:
+        return
+    with response:
+        delivery.status, delivery.headers = response.status_code, response.headers
+        delivery.issuer = session.tls_issuer(response)
+        if delivery.problem is not None:
+            return
+        if response.status_code not in (200, 206):
+            delivery.retry_after = response.headers.get("Retry-After", "")
+            body = _head(response)
+            delivery.problem = responses.from_response(
+                response.status_code, response.headers, body, url=response.url, route=delivery.route
+            )
+            return
+        skip = offset if response.status_code == 200 else 0
+        promised = _promised(response, offset)
+        delivery.resumed_at = offset
+        delivery.problem = _copy(order, watch, _Raw(response), offset, skip, promised)
+
+
+class _Raw:
+    """The body as it came over the wire, whatever Content-Encoding says."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._raw = response.raw
+
+    def read(self, size: int = _CHUNK_BYTES, /) -> bytes:
+        # What is here, not what would fill the buffer: slow is not stalled, and a reset loses
+        # nothing that came before it.
+        return bytes(self._raw.read1(size, decode_content=False))
+
+
+def _continues(response: requests.Response, offset: int) -> bool:
+    """True unless the answer to a range request makes the part useless."""
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        return found is not None and int(found.group(1)) == offset
+    return response.status_code != 416
+
+
+def _promised(response: requests.Response, offset: int) -> int | None:
+    """The size that the whole file will have, as the server says."""
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        return int(found.group(3)) if found and found.group(3) != "*" else None
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def _copy(
+    order: Order, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
+) -> responses.Explanation | None:
+    """Appends the body to the part, without its first `skip` bytes."""
+    limit = identify.limit_bytes(order.dataset, order.file)
+    watch.size = promised or order.file.gz_bytes or order.file.payload_bytes
+    if promised is not None and promised > limit:
+        return responses.named(
+            "too-large", f"{promised:,} bytes promised, at most {limit:,} expected"
+        )
+    written = offset
+    with _appending(order.part, offset) as sink:
+        while chunk := body.read(_CHUNK_BYTES):
+            watch.arrived(len(chunk))
+            fresh = chunk[min(skip, len(chunk)) :]
+            skip -= len(chunk) - len(fresh)
+            before, written = written, written + len(fresh)
+            _write(sink, fresh, order)
+            crossed = before < order.file.gz_bytes <= written and promised != order.file.gz_bytes
+            if crossed and _is_complete(order, sink):
+                # A body without (right) end whose beginning is the file: it is here.
+                sink.truncate(order.file.gz_bytes)
+                return None
+            if written > limit:
+                return responses.named("too-large", f"more than {limit:,} bytes came; stopped")
+    return None
+
+
+def _is_complete(order: Order, sink: BinaryIO) -> bool:
+    sink.flush()
+    return identify.starts_with(order.part, order.file)
+
+
+@contextlib.contextmanager
+def _appending(part: pathlib.Path, offset: int) -> Iterator[BinaryIO]:
+    try:
+        stream = part.open("r+b" if offset else "wb")
+    except OSError as error:
+        raise store.unwritable(part.parent.parent, error) from error
+    with stream:
+        stream.seek(offset)
+        stream.truncate(offset)
+        yield stream
+
+
+def _write(sink: BinaryIO, data: bytes, order: Order) -> None:
+    try:
+        sink.write(data)
+        if len(data) < _CHUNK_BYTES:
+            sink.flush()
+    except OSError as error:
+        raise store.unwritable(order.part.parent.parent, error) from error
+
+
+def _head(response: requests.Response) -> bytes:
+    """The start of an error's body; "" where not even that comes."""
+    try:
+        return bytes(response.raw.read(HEAD_BYTES, decode_content=True) or b"")
+    except Exception:  # noqa: BLE001 (a broken error page adds nothing to its status)
+        return b""
+
+
+def _opened(order: Order, watch: Watch, delivery: Delivery) -> None:
+    """file:// with the standard library, every other scheme with fsspec."""
+    if order.mirror.scheme == "file":
+        parts = urllib.parse.urlsplit(order.url)
+        path = pathlib.Path(urllib.request.url2pathname(parts.path))
+        with path.open("rb") as stream:
+            watch.is_connected = True
+            delivery.problem = _copy(order, watch, stream, 0, 0, path.stat().st_size)
+        return
+    try:
+        import fsspec
+
+        library_logs.attach()
+        with fsspec.open(order.url, "rb").open() as stream:
+            watch.is_connected = True
+            delivery.problem = _copy(order, watch, stream, 0, 0, None)
+    except (ImportError, ValueError) as error:
+        if isinstance(error, ValueError) and "protocol" not in str(error).lower():
+            raise
+        delivery.problem = responses.named(
+            "unsupported-scheme",
+            f"{order.mirror.scheme}:// needs a package that is not installed",
+            "pip install 'fmnist_tfds[cloud]'",
+        )
+
+
+def _size(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,1 @@
+"""Any copy of the data, in any container -> the four verified files."""

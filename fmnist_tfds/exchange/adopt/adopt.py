@@ -1,0 +1,301 @@
+"""The data in any container -> the four files, each proved by its payload digest.
+
+Nothing is trusted: names, extensions and headers only say where to look. Everything is staged in
+a private folder inside the target and published file by file once all four are proved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from fmnist_tfds import catalog, errors, version
+from fmnist_tfds.exchange.adopt import (
+    archives,
+    containers,
+    csv_arff,
+    npy,
+    parquet,
+    png_tree,
+    row_order,
+)
+from fmnist_tfds.formats import gzip_file
+
+_MAX_DEPTH = 6
+_NOTES_SHOWN = 3
+_TELLING_SUFFIXES = (".gz", ".npz", ".npy", ".csv", ".arff", ".parquet", ".zip", ".tar", ".pkl")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adoption:
+    """What was adopted.
+
+    Attributes:
+        files: canonical name -> the file in the target folder.
+        form: the containers the data was found in, for people.
+        receipt: where each file came from, as JSON values; also in receipt.json beside the files.
+    """
+
+    files: dict[str, pathlib.Path]
+    form: str
+    receipt: dict[str, Any]
+
+
+def adopt(
+    path: pathlib.Path,
+    target: pathlib.Path,
+    *,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    table: row_order.RowTable | None = None,
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+) -> Adoption:
+    """Finds the data in a file, archive or folder and writes the four proved files.
+
+    Args:
+        path: a file, an archive or a folder that holds the data in any form.
+        target: the folder for the four .gz and receipt.json; made if it is missing.
+        dataset: which data set it must be.
+        table: the original order of the rows; default: the table that ships with the package.
+        now: the clock.
+
+    Raises:
+        ArgumentError: the path is neither a file nor a folder.
+        ContentError: the path does not hold the data; the message says what was found.
+        ArchiveError: an archive is refused: traversal, link, device, duplicate, bomb, pickle.
+        MissingExtraError: only parquet was found and pyarrow is not installed.
+        StoreError: the path cannot be read or the target not written.
+    """
+    path, target = pathlib.Path(path), pathlib.Path(target)
+    with _staging(target) as staging:
+        search = _Search(path, dataset, table or row_order.shipped(dataset), staging)
+        search.run()
+        proofs = search.proved()
+        receipt = _receipt(path, proofs, dataset, staging, now())
+        for name in (*proofs, "receipt.json"):
+            os.replace(staging / name, target / name)  # noqa: PTH105 - one call, atomic
+    form = " + ".join(dict.fromkeys(proofs[file.name].form for file in dataset.files))
+    return Adoption({f.name: target / f.name for f in dataset.files}, form, receipt)
+
+
+class _Search:
+    """One walk over a path; stops as soon as all four files are proved."""
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        dataset: catalog.Catalog,
+        table: row_order.RowTable | None,
+        staging: pathlib.Path,
+    ) -> None:
+        self._path = path
+        self._dataset = dataset
+        self._limits = containers.Limits(dataset, staging / "unpacked")
+        self._gathering = row_order.Gathering(dataset, table)
+        self._pairing = npy.Pairing(self._gathering)
+        self._pngs = png_tree.PngTree(self._gathering)
+        self._notes: list[errors.FmnistError] = []
+        self._telling = {n for f in dataset.files for n in (f.name, f.payload_name)}
+
+    def run(self) -> None:
+        """Reads leaf after leaf."""
+        if self._path.is_dir():
+            with self._noted():
+                for path in archives.files_below(self._path, self._dataset, self._limits):
+                    with self._noted():
+                        name = str(path.relative_to(self._path))
+                        self._take(containers.of_file(path, name, str(path.parent)), 0)
+                    if self._gathering.is_complete:
+                        return
+        elif self._path.is_file():
+            self._take(containers.of_file(self._path, self._path.name, str(self._path.parent)), 0)
+        else:
+            what = "neither a file nor a folder" if self._path.exists() else "it does not exist"
+            raise errors.ArgumentError(f"{self._path}: {what}")
+        if not self._gathering.is_complete:
+            with self._noted():
+                self._pngs.flush()
+            self._pairing.close()
+
+    def proved(self) -> dict[str, row_order.Proof]:
+        """The four proofs.
+
+        Raises:
+            ContentError: not all four were found; ArchiveError where an archive was refused.
+            MissingExtraError: a parquet file could not be read for want of pyarrow.
+        """
+        if self._gathering.is_complete:
+            return self._gathering.proofs
+        for note in self._notes:
+            if isinstance(note, errors.MissingExtraError):
+                raise note
+        if self._notes and all(isinstance(note, errors.StoreError) for note in self._notes):
+            raise self._notes[0]
+        found = [*dict.fromkeys(note.message for note in self._notes), *self._gathering.strangers]
+        shown = found[:_NOTES_SHOWN]
+        if len(found) > len(shown):
+            shown.append(f"and {len(found) - len(shown):,} more such files")
+        nothing = not self._gathering.proofs and not self._gathering.has_rows
+        if not (nothing and shown):
+            shown.append(self._gathering.shortfall())
+        refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
+        raise (errors.ArchiveError if refused else errors.ContentError)(
+            f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",
+            hint="docs/adopt-and-share.md lists the forms that are taken"
+            if nothing or found
+            else "point at the folder or archive that holds both splits",
+        )
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Remembers a refusal: what lies beside the refused file may still be complete."""
+        try:
+            yield
+        except (errors.ContentError, errors.MissingExtraError, errors.StoreError) as error:
+            self._notes.append(error)
+
+    def _take(self, leaf: containers.Leaf, depth: int, gz: bytes | None = None) -> None:
+        with self._noted():
+            if depth > _MAX_DEPTH:
+                raise errors.ArchiveError(f"{leaf.name}: nested more than {_MAX_DEPTH} deep")
+            match leaf.kind:
+                case "gzip" | "xz" | "bzip2":
+                    with containers.decompressed(leaf, self._limits) as inner:
+                        self._take(inner, depth + 1, gz=self._canonical_gz(leaf))
+                case "zip":
+                    self._take_all(archives.of_zip(leaf, self._limits), depth)
+                case "tar":
+                    self._take_all(archives.of_tar(leaf, self._limits), depth)
+                case "other":
+                    self._note_foreign(leaf)
+                case _:
+                    self._read(leaf, gz)
+
+    def _take_all(self, members: Generator[containers.Leaf], depth: int) -> None:
+        with contextlib.closing(members):
+            for member in members:
+                self._take(member, depth + 1)
+                if self._gathering.is_complete:
+                    return
+
+    def _read(self, leaf: containers.Leaf, gz: bytes | None) -> None:
+        limits, side = self._limits, self._gathering.side
+        if leaf.size > limits.stream_bytes:
+            raise errors.ContentError(
+                f"{leaf.name}: {leaf.size:,} bytes are more than this data set takes in any form"
+            )
+        if leaf.kind == "PNG":
+            self._pngs.add(leaf)
+            return
+        leaf = dataclasses.replace(
+            leaf, form=f"{leaf.form} > {leaf.kind}" if leaf.form else leaf.kind
+        )
+        pixels, total = self._gathering.pixels, self._gathering.total_rows
+        if leaf.kind == "IDX":
+            self._read_idx(leaf, gz)
+        elif leaf.kind == "npy":
+            self._pairing.offer(npy.read_npy(leaf, limits.stream_bytes), leaf)
+        else:
+            with leaf.open() as stream:
+                if leaf.kind == "CSV":
+                    table = csv_arff.read_csv(stream, leaf.name, pixels, total)
+                elif leaf.kind == "ARFF":
+                    table = csv_arff.read_arff(stream, leaf.name, pixels, total)
+                else:
+                    table = parquet.read(stream, leaf.name, side, total, limits.stream_bytes)
+            positions = self._gathering.offer_images(table.images, leaf.name, leaf.form)
+            self._gathering.offer_labels(table.labels, leaf.name, leaf.form, positions)
+
+    def _read_idx(self, leaf: containers.Leaf, gz: bytes | None) -> None:
+        payload = leaf.read()
+        if self._gathering.offer_payload(payload, leaf.name, leaf.form, gz=gz) is None:
+            if title := row_order.impostor(payload, self._dataset):
+                raise errors.ContentError(f"{leaf.name}: this is {title}")
+            self._pairing.offer(npy.read_idx(leaf, payload), leaf)
+
+    def _canonical_gz(self, leaf: containers.Leaf) -> bytes | None:
+        if any(leaf.size == file.gz_bytes for file in self._dataset.files):
+            data = leaf.read()
+            digest = hashlib.sha256(data).hexdigest()
+            if any(digest == file.gz_sha256 for file in self._dataset.files):
+                return data
+        return None
+
+    def _note_foreign(self, leaf: containers.Leaf) -> None:
+        base = leaf.name.replace("!", "/").rpartition("/")[2]
+        is_asked_for = self._path.is_file() and "!" not in leaf.name
+        if is_asked_for or base in self._telling or base.lower().endswith(_TELLING_SUFFIXES):
+            raise errors.ContentError(f"{leaf.name}: {leaf.foreign()}")
+
+
+def _receipt(
+    path: pathlib.Path,
+    proofs: dict[str, row_order.Proof],
+    dataset: catalog.Catalog,
+    staging: pathlib.Path,
+    now: datetime.datetime,
+) -> dict[str, Any]:
+    """Writes the four .gz and receipt.json into the staging folder; returns the receipt."""
+    files: dict[str, Any] = {}
+    for file in dataset.files:
+        proof, staged = proofs[file.name], staging / file.name
+        if proof.gz is not None:
+            staged.write_bytes(proof.gz)
+            is_canonical = True
+        else:
+            is_canonical = gzip_file.write(proof.payload, file, staged)
+            if not is_canonical:
+                gzip_file.write_own(proof.payload, file, staged)
+        files[file.name] = {
+            "source": f"adopted:{path.absolute()}",
+            "member": proof.origin,
+            "form": proof.form,
+            "rows_restored": proof.restored,
+            "gz": "canonical" if is_canonical else "own",
+            "gz_sha256": hashlib.sha256(staged.read_bytes()).hexdigest(),
+            "payload_sha256": file.payload_sha256,
+        }
+    receipt = {
+        "dataset": dataset.name,
+        "time": now.isoformat(timespec="seconds"),
+        "package_version": version.VERSION,
+        "files": files,
+    }
+    (staging / "receipt.json").write_text(
+        json.dumps(receipt, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    return receipt
+
+
+@contextlib.contextmanager
+def _staging(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A private folder inside the target; what was made is removed again on failure."""
+    made = [p for p in (target, *target.parents) if not p.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=".adopt-", dir=target))
+    except OSError as error:
+        raise errors.StoreError(
+            f"{target}: cannot be written: {error.strerror or error}",
+            hint="free space or rights there, or choose another folder for --out",
+        ) from error
+    succeeded = False
+    try:
+        yield staging
+        succeeded = True
+    except OSError as error:
+        raise errors.StoreError(f"{target}: adopting failed: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not succeeded:
+            for folder in made:
+                with contextlib.suppress(OSError):  # another process put something there
+                    folder.rmdir()

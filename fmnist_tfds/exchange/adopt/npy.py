@@ -1,0 +1,146 @@
+"""NumPy and IDX arrays -> images and labels; pairs those of one folder or archive by length.
+
+Names are not needed: an array of n images and the one array of n labels beside it belong
+together, and the payload digests prove it.
+
+Source: numpy.lib.format (the .npy header).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.exchange.adopt import containers, row_order
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Labels not yet placed, or the positions of images placed."""
+
+    origin: str
+    form: str
+    values: npt.NDArray[Any]
+
+
+class Pairing:
+    """Offers arrays to a gathering and brings images and labels of one group together."""
+
+    def __init__(self, gathering: row_order.Gathering) -> None:
+        self._gathering = gathering
+        self._positions: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
+        self._labels: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
+
+    def offer(self, array: npt.NDArray[Any], leaf: containers.Leaf) -> None:
+        """Offers one array of images or labels.
+
+        Raises:
+            ContentError: its shape is neither, or a value is no byte.
+        """
+        gathering = self._gathering
+        count = len(array) if array.ndim else 0
+        if count > gathering.total_rows:
+            raise errors.ContentError(
+                f"{leaf.name}: {count:,} rows, expected at most {gathering.total_rows:,}"
+            )
+        key = (leaf.group, count)
+        if count and array.ndim > 1 and array.size == count * gathering.pixels:
+            images = row_order.byte_values(array.reshape(count, -1), leaf.name)
+            positions = gathering.offer_images(images, leaf.name, leaf.form)
+            self._positions[key].append(_Waiting(leaf.name, leaf.form, positions))
+        elif count and (array.size == count or array.shape[1:] == (_CLASSES,)):
+            labels = row_order.byte_values(_one_number_each(array, leaf.name), leaf.name)
+            if not gathering.offer_labels(labels, leaf.name, leaf.form):
+                self._labels[key].append(_Waiting(leaf.name, leaf.form, labels))
+        else:
+            side = gathering.side
+            raise errors.ContentError(
+                f"{leaf.name}: an array of shape {array.shape} is neither {side}x{side} images "
+                "nor labels"
+            )
+
+    def close(self) -> None:
+        """Places the labels that have exactly one array of as many images beside them."""
+        for key, labels in self._labels.items():
+            images = self._positions.get(key, [])
+            if len(labels) == len(images) == 1:
+                found = labels[0]
+                self._gathering.offer_labels(
+                    found.values, found.origin, found.form, images[0].values
+                )
+
+
+_CLASSES = catalog.NUM_CLASSES
+
+
+def _one_number_each(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    if array.size == len(array):
+        return array.reshape(-1)
+    one_hot = np.asarray(array)
+    if not (((one_hot == 0) | (one_hot == 1)).all() and (one_hot.sum(axis=1) == 1).all()):
+        raise errors.ContentError(f"{name}: labels of shape {array.shape} are not one-hot")
+    numbers: npt.NDArray[Any] = one_hot.argmax(axis=1)
+    return numbers
+
+
+def read_npy(leaf: containers.Leaf, max_bytes: int) -> npt.NDArray[Any]:
+    """The array of a .npy leaf; memory-mapped where it lies on disk.
+
+    Raises:
+        ArchiveError: it holds pickled objects, or declares more than `max_bytes`.
+        ContentError: the file is damaged.
+    """
+    with leaf.open() as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            else:
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+            start = stream.tell()
+        # SyntaxError: numpy reads the header with ast.literal_eval; the others: forged fields.
+        except (ValueError, SyntaxError, EOFError, OSError, TypeError, struct.error) as error:
+            raise errors.ContentError(f"{leaf.name}: not a readable .npy file: {error}") from error
+    if dtype.hasobject:
+        raise errors.ArchiveError(
+            f"{leaf.name}: holds pickled Python objects, which could run code"
+        )
+    size = math.prod(shape) * dtype.itemsize
+    if size > max_bytes or min(shape, default=0) < 0:
+        raise errors.ArchiveError(f"{leaf.name}: declares {size:,} bytes (shape {shape})")
+    if leaf.size - start != size:
+        raise errors.ContentError(
+            f"{leaf.name}: declares {size:,} bytes of values, holds {leaf.size - start:,}"
+        )
+    if not size:
+        return np.empty(shape, dtype)
+    order: Any = "F" if fortran else "C"
+    if leaf.path is not None:
+        return np.memmap(leaf.path, dtype, "r", start, shape, order)
+    return np.frombuffer(leaf.data, dtype, offset=start).reshape(shape, order=order)
+
+
+def read_idx(leaf: containers.Leaf, payload: bytes) -> npt.NDArray[np.uint8]:
+    """The array of an IDX file whose digest is unknown: its own header decides the shape.
+
+    Raises:
+        ContentError: the header does not fit the length.
+    """
+    rank = payload[3] if len(payload) > 3 else 0
+    start = 4 + 4 * rank
+    if not 1 <= rank <= 4 or len(payload) < start:
+        raise errors.ContentError(f"{leaf.name}: the IDX header is cut short or damaged")
+    shape = struct.unpack_from(f">{rank}I", payload, 4)
+    if len(payload) - start != math.prod(shape):
+        raise errors.ContentError(
+            f"{leaf.name}: the IDX header declares {math.prod(shape):,} values of shape {shape}, "
+            f"the file holds {len(payload) - start:,}"
+        )
+    return np.frombuffer(payload, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,1 @@
+"""The byte layouts, each defined once, both directions."""

@@ -1,0 +1,228 @@
+"""Framed Examples of one stored PNG and one label, all of one length: one definition, both ways.
+
+Imports numpy, errors and png. As every record has the same length, a whole shard is written from,
+and read as, one uint8[n, record_bytes] array.
+
+Source: https://www.tensorflow.org/tutorials/load_data/tfrecord (framing: uint64 length, its
+masked crc32c, the payload, its masked crc32c; little-endian),
+tensorflow/core/example/example.proto and feature.proto, RFC 3720 appendix B.4 (crc32c).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from fmnist_tfds import errors
+from fmnist_tfds.formats import png
+
+FRAME_HEAD = 12
+FRAME_TAIL = 4
+# 4096 records are 3.8 MB: the copy, the check and the hash find them in the cache.
+CHUNK = 4096
+# Feature "label" holding Int64List of one packed varint of one byte; the byte itself follows.
+_LABEL_KEY = b"\n\x05label\x12\x05\x1a\x03\n\x01"
+_CRC32C_POLYNOMIAL = 0x82F63B78
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in a shard whose records all have one length.
+
+    Attributes:
+        record_bytes: length of a framed record.
+        png_offset: of the stored PNG, from the start of the framed record.
+        label_offset: of the label's byte, likewise.
+        template: uint8[record_bytes], the first record.
+    """
+
+    record_bytes: int
+    png_offset: int
+    label_offset: int
+    template: npt.NDArray[np.uint8]
+
+    @property
+    def payload_bytes(self) -> int:
+        """Length of the serialized Example."""
+        return self.record_bytes - FRAME_HEAD - FRAME_TAIL
+
+    def agrees(self, other: Layout | None) -> bool:
+        """Whether another shard's records are laid out the same."""
+        return other is not None and self._places() == other._places()
+
+    def _places(self) -> tuple[int, int, int]:
+        return self.record_bytes, self.png_offset, self.label_offset
+
+    def strangers(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+        """The rows of uint8[n, record_bytes] whose framing, keys or PNG headers differ."""
+        label, start = self.label_offset, self.png_offset
+        rows_start, rows_end = start + png.ROWS_OFFSET, start + png.ROWS_END
+        tail, end = start + png.LENGTH - len(png.TRAILER), self.record_bytes - FRAME_TAIL
+        spans = (
+            [(0, label), (label + 1, rows_start), (tail, end)]
+            if label < start
+            else [(0, rows_start), (tail, label), (label + 1, end)]
+        )
+        checked = [slice(*span) for span in spans] + [slice(rows_start, rows_end, png.ROW_BYTES)]
+        bad = rows[:, label] > 127
+        for part in checked:
+            differs = rows[:, part] != self.template[part]
+            if differs.any():
+                bad |= differs.any(axis=1)
+        return np.flatnonzero(bad)
+
+
+def layout_of(path: pathlib.Path, examples: int, size_bytes: int) -> Layout | None:
+    """The constant layout that the first record of a shard promises; None if it promises none."""
+    if examples == 0 or size_bytes % examples or size_bytes < examples * png.LENGTH:
+        return None
+    record_bytes = size_bytes // examples
+    with path.open("rb") as file:
+        record = file.read(record_bytes)
+    if struct.unpack_from("<Q", record)[0] + FRAME_HEAD + FRAME_TAIL != record_bytes:
+        return None
+    image = record.find(png.HEADER)
+    if image < 0 or not png.is_stored(record[image : image + png.LENGTH]):
+        return None
+    # Protobuf maps have no order: the label stands before the image or after it.
+    key = record.find(_LABEL_KEY, 0, image)
+    if key < 0:
+        key = record.find(_LABEL_KEY, image + png.LENGTH)
+    if key < 0:
+        return None
+    return Layout(record_bytes, image, key + len(_LABEL_KEY), np.frombuffer(record, np.uint8))
+
+
+def encode(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Framed records, ready to be written one after the other: uint8[up to CHUNK, RECORD_BYTES].
+
+    Args:
+        images: uint8[n, 28, 28].
+        labels: uint8[n], 0 to 127.
+
+    Raises:
+        ArgumentError: a label that protobuf would write with two bytes.
+    """
+    if labels.max(initial=0) > 127:
+        raise errors.ArgumentError(f"labels: expected 0 to 127, got {labels.max()}")
+    for start in range(0, len(images), CHUNK):
+        encoded = png.encode_batch(images[start : start + CHUNK])
+        rows = np.tile(_TEMPLATE, (len(encoded), 1))
+        rows[:, _PNG : _PNG + png.LENGTH] = np.frombuffer(b"".join(encoded), np.uint8).reshape(
+            -1, png.LENGTH
+        )
+        rows[:, _LABEL] = labels[start : start + CHUNK]
+        crc = masked_crc32c(rows[:, FRAME_HEAD:-FRAME_TAIL])
+        rows[:, -FRAME_TAIL:] = crc.astype("<u4")[:, None].view(np.uint8)
+        yield rows
+
+
+def differing(
+    rows: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.intp]:
+    """The rows of uint8[n, RECORD_BYTES] that `encode` did not make of these; no sums looked at.
+
+    Args:
+        rows: framed records.
+        images: uint8[n, 28, 28].
+        labels: uint8[n].
+    """
+    layout = Layout(RECORD_BYTES, _PNG, _LABEL, _TEMPLATE)
+    found = png.pixels(rows[:, _PNG : _PNG + png.LENGTH])
+    if (
+        not (bad := layout.strangers(rows)).size
+        and np.array_equal(found, images)
+        and np.array_equal(rows[:, _LABEL], labels)
+    ):
+        return bad
+    differs = (found != images).any(axis=(1, 2)) | (rows[:, _LABEL] != labels)
+    differs[bad] = True
+    return np.flatnonzero(differs)
+
+
+def examples(rows: npt.NDArray[np.uint8]) -> Iterator[tuple[bytes, bytes]]:
+    """The serialized Example of each framed record: image first, and label first.
+
+    Protobuf maps have no order; TensorFlow and TFDS write the label first.
+    """
+    for row in rows:
+        record = row.tobytes()
+        head, image, label = (record[span] for span in _ENTRIES)
+        yield head + image + label, head + label + image
+
+
+def broken(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """The framed records of uint8[n, record_bytes] one of whose two crc32c does not match."""
+    length = np.ascontiguousarray(rows[:, 8:FRAME_HEAD]).view("<u4")[:, 0]
+    payload = np.ascontiguousarray(rows[:, -FRAME_TAIL:]).view("<u4")[:, 0]
+    bad = masked_crc32c(rows[:, :8]) != length
+    bad |= masked_crc32c(rows[:, FRAME_HEAD:-FRAME_TAIL]) != payload
+    return np.flatnonzero(bad)
+
+
+def masked_crc32c(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """The masked crc32c of each row of uint8[n, bytes], all rows at once."""
+    # A crc is linear: each byte adds what its table says of its value and of its place.
+    table, base = _crc32c_tables(rows.shape[1])
+    crc = np.full(len(rows), base, np.uint32)
+    for column, entries in zip(np.ascontiguousarray(rows.T), table, strict=True):
+        crc ^= entries[column]
+    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
+
+
+@functools.cache
+def _crc32c_tables(length: int) -> tuple[npt.NDArray[np.uint32], np.uint32]:
+    """What a byte adds by place and value, uint32[length, 256], and the crc of zeros."""
+    one = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        one = np.where(one & 1, (one >> 1) ^ np.uint32(_CRC32C_POLYNOMIAL), one >> 1)
+    table = np.empty((length, 256), np.uint32)
+    table[-1] = one
+    zeros = np.uint32(0xFFFFFFFF)
+    for place in range(length - 1, -1, -1):
+        if place < length - 1:
+            after = table[place + 1]
+            table[place] = one[after & 0xFF] ^ (after >> 8)
+        zeros = one[zeros & 0xFF] ^ (zeros >> 8)
+    return table, zeros ^ np.uint32(0xFFFFFFFF)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    size, length = bytearray(), len(content)
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *size, length]) + content
+
+
+def _template() -> tuple[npt.NDArray[np.uint8], int, int, tuple[slice, slice, slice]]:
+    """A framed record without its last crc, the offsets of its PNG and its label, and its parts."""
+    image = png.encode(np.zeros((png.SIZE, png.SIZE), np.uint8))
+    entries = (
+        _field(1, b"image") + _field(2, _field(1, _field(1, image))),
+        _field(1, b"label") + _field(2, _field(3, _field(1, b"\x00"))),
+    )
+    features = [_field(1, entry) for entry in entries]
+    example = _field(1, b"".join(features))
+    length = np.frombuffer(struct.pack("<Q", len(example)), np.uint8)[None]
+    head = length.tobytes() + masked_crc32c(length).astype("<u4").tobytes()
+    record = head + example + bytes(FRAME_TAIL)
+    end = len(head + example)
+    middle = end - len(features[1])
+    start = middle - len(features[0])
+    parts = slice(len(head), start), slice(start, middle), slice(middle, end)
+    return np.frombuffer(record, np.uint8), record.index(png.HEADER), end - 1, parts
+
+
+_TEMPLATE, _PNG, _LABEL, _ENTRIES = _template()
+RECORD_BYTES = len(_TEMPLATE)
+PAYLOAD_BYTES = RECORD_BYTES - FRAME_HEAD - FRAME_TAIL

@@ -1,0 +1,1 @@
+"""The training thread: configuration, training, pictures, quickstart."""

@@ -1,0 +1,3 @@
+"""The version of this package. Imports nothing."""
+
+VERSION = "0.1.0"

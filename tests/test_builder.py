@@ -52,7 +52,7 @@ def test_checksums_file_is_the_catalog():
         f"{DATASET.mirrors[0]}{f.name}\t{f.gz_bytes}\t{f.gz_sha256}\t{f.name}\n"
         for f in DATASET.files
     )
-    path = REPO / "fmnist_tfds" / "fmnist_resilient" / "checksums.tsv"
+    path = REPO / "fmnist_tfds" / "datasets" / "fmnist_resilient" / "checksums.tsv"
     assert path.read_text(encoding="utf-8") == "".join(lines)
 
 

@@ -144,7 +144,7 @@ def test_tfds_checks_the_files_against_its_own_checksums_as_well(small_data, tmp
 
 
 def test_registering_checksums_writes_what_is_pinned_already(real_data, tmp_path):
-    path = REPO / "fmnist_tfds" / "fmnist_resilient" / "checksums.tsv"
+    path = REPO / "fmnist_tfds" / "datasets" / "fmnist_resilient" / "checksums.tsv"
     before = path.read_bytes()
     config = tfds.download.DownloadConfig(register_checksums=True, max_examples_per_split=3)
     try:

@@ -8,7 +8,11 @@ venv="${VIRTUAL_ENV:-$PWD/.venv}"
 if [ ! -x "$venv/bin/python" ]; then
   "${PYTHON:-python3}" -m venv "$venv"
 fi
-if ! "$venv/bin/python" -c 'import fmnist_tfds, pytest, mypy, hypothesis' 2>/dev/null; then
+# What the extra `test` brings; an environment of the day before yesterday may lack some of it.
+tools="absl dill hypothesis jinja2 matplotlib mypy pandas PIL pyarrow pytest ruff socks tensorflow_datasets"
+if ! "$venv/bin/python" -c '
+import importlib.util, sys
+sys.exit(not all(map(importlib.util.find_spec, ["fmnist_tfds", *sys.argv[1:]])))' $tools; then
   "$venv/bin/python" -m pip install --quiet --editable '.[test]'
 fi
 export PATH="$venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"

@@ -127,7 +127,6 @@ assert "MIT" in info.redistribution_info.license
 
 
 def test_pictures_and_tables_of_tfds_work(prepared):
-    pytest.importorskip("pandas")
     code = """
 import sys, matplotlib; matplotlib.use("Agg")
 import tensorflow_datasets as tfds
@@ -345,7 +344,6 @@ def test_tfds_options_are_honoured(small_data, tmp_path, options):
 
 
 def test_array_record_is_read_as_a_data_source(small_data, tmp_path):
-    pytest.importorskip("array_record")
     builder = tfds.builder(
         "fmnist_resilient",
         data_dir=tmp_path / "tfds",

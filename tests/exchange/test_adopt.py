@@ -19,7 +19,6 @@ from fmnist_tfds.exchange import adopt, places
 
 REAL = ("four gz", "kaggle csv", "arff.gz", "hub parquet", "npz shuffled")
 SHUFFLED = ("npz shuffled", "kaggle csv", "png tree")
-TABLES = ("csv", "arff", "parquet")
 
 
 def adopt_it(data, path, target, **options):
@@ -38,8 +37,6 @@ def assert_proved(data, adoption, target):
 
 def make(name, data, folder):
     folder.mkdir()
-    if any(word in name for word in TABLES):
-        pytest.importorskip("pyarrow")
     return made.MAKERS[name](data, folder)
 
 

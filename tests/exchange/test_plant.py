@@ -138,7 +138,7 @@ def offline():
     """A command prefix without any network: a namespace of its own where that is allowed."""
     probe = subprocess.run(["unshare", "-n", "true"], capture_output=True)
     if probe.returncode:
-        pytest.skip("network namespaces are not allowed here")
+        pytest.skip("needs network namespaces")
     return ["unshare", "-n"]
 
 

@@ -110,6 +110,7 @@ def test_shuffle_files_works_where_the_package_is_imported_and_the_data_prepared
     assert sum(1 for _ in dataset) == 10_000
 
 
+@pytest.mark.versions
 def test_load_works_where_the_package_was_never_imported(prepared):
     code = """
 import sys, tensorflow_datasets as tfds

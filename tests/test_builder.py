@@ -262,7 +262,7 @@ def test_disk_that_is_really_full_is_one_clear_error(small_data, tmp_path):
     folder = tmp_path / "full"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         builder = tfds.builder(

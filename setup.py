@@ -33,7 +33,7 @@ setuptools.setup(
         # etils >= 1.14 no longer brings it, TFDS 4.9.10 imports it without declaring it:
         # without it no custom dataset can be built on a clean install.
         "importlib_resources>=6.0",
-        "numpy>=2.1",  # pyarrow, which TFDS brings, imports with 2.0; 2.1 has wheels for Python 3.13
+        "numpy>=2.1",  # TFDS's pyarrow imports with 2.0, Python 3.13 has wheels of 2.1
         "platformdirs>=4.0",
         "requests>=2.31",
         "rich>=13.0",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import runpy
+import subprocess
 from unittest import mock
 
 import pytest
@@ -40,3 +42,27 @@ def test_test_script_looks_for_every_package_of_the_extra_test(setup):
         r'^tools="(.*)"$', (REPO / "scripts" / "test.sh").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {modules.get(name, name) for name in names} - {None} <= set(tools.split())
+
+
+@pytest.mark.parametrize("script", ["test.sh", "quickstart.sh"])
+@pytest.mark.parametrize(
+    ("fails", "said"), [("-c", "is not Python 3.11 to 3.13"), ("-m venv", "no ensurepip")]
+)
+def test_script_leaves_no_half_environment_that_the_next_run_takes(script, fails, said, tmp_path):
+    python, venv = tmp_path / "some-python", tmp_path / "venv"
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in "-m venv "*) mkdir -p "$3/bin"; cp /bin/sh "$3/bin/python";; esac\n'
+        f'case "$*" in "{fails} "*) echo no ensurepip >&2; exit 1;; esac\n'
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", REPO / "scripts" / script],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "VIRTUAL_ENV": str(venv), "PYTHON": str(python)},
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert not (venv / "bin" / "python").exists()

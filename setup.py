@@ -10,7 +10,8 @@ VERSION = re.search(
     r'VERSION = "(.+)"', (HERE / "fmnist_tfds" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
-# The seams used in TFDS and TensorFlow are not all public: both ends of each bound are tested.
+# The seams used in TFDS and TensorFlow are not all public: both ends of each bound are tested,
+# the lower ones as tests/oldest-versions.txt pins them.
 TENSORFLOW = "tensorflow>=2.20,<2.22"
 
 setuptools.setup(
@@ -32,12 +33,13 @@ setuptools.setup(
         # etils >= 1.14 no longer brings it, TFDS 4.9.10 imports it without declaring it:
         # without it no custom dataset can be built on a clean install.
         "importlib_resources>=6.0",
-        "numpy>=1.26",
+        "numpy>=2.1",  # TFDS's pyarrow imports with 2.0, Python 3.13 has wheels of 2.1
         "platformdirs>=4.0",
         "requests>=2.31",
         "rich>=13.0",
         TENSORFLOW,
-        "tensorflow-datasets>=4.9.9,<4.9.11",
+        # 4.9.9 reads no prepared data set with protobuf 7, which it admits: no `label` there.
+        "tensorflow-datasets>=4.9.10,<4.9.11",
         "truststore>=0.9",
         # session.py and transfer.py use seams of urllib3 2 that are not all public.
         "urllib3>=2.1,<3",
@@ -53,11 +55,13 @@ setuptools.setup(
         "test": [
             "dill",
             "hypothesis>=6",
+            "jinja2>=3.1",  # pandas's tables, as tfds.as_dataframe makes them
             "matplotlib>=3.8",
             "mypy>=1.11",
             "pyarrow>=15",
             "PySocks>=1.7",
             "pandas>=2",
+            "pillow",
             "pytest>=8",
             "ruff>=0.6",
             "types-requests",

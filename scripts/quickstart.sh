@@ -5,7 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VIRTUAL_ENV:-$PWD/.venv}"
 if [ ! -x "$venv/bin/python" ]; then
-  "${PYTHON:-python3}" -m venv "$venv"
+  python="${PYTHON:-python3}"
+  if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; then
+    echo "$python is not Python 3.11 to 3.13; name one: PYTHON=python3.12 $0" >&2
+    exit 2
+  fi
+  # Half an environment (Debian without python3-venv) would be taken for a whole one the next time.
+  "$python" -m venv "$venv" || { rm -f "$venv"/bin/python*; exit 1; }
 fi
 # Python finds fmnist_tfds in this folder also where it is not installed: then there is no command.
 if [ ! -x "$venv/bin/fmnist-tfds" ] || ! "$venv/bin/python" -c 'import matplotlib' 2>/dev/null; then

@@ -6,9 +6,19 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VIRTUAL_ENV:-$PWD/.venv}"
 if [ ! -x "$venv/bin/python" ]; then
-  "${PYTHON:-python3}" -m venv "$venv"
+  python="${PYTHON:-python3}"
+  if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; then
+    echo "$python is not Python 3.11 to 3.13; name one: PYTHON=python3.12 $0" >&2
+    exit 2
+  fi
+  # Half an environment (Debian without python3-venv) would be taken for a whole one the next time.
+  "$python" -m venv "$venv" || { rm -f "$venv"/bin/python*; exit 1; }
 fi
-if ! "$venv/bin/python" -c 'import fmnist_tfds, pytest, mypy, hypothesis' 2>/dev/null; then
+# What the extra `test` brings; an environment of the day before yesterday may lack some of it.
+tools="absl dill hypothesis jinja2 matplotlib mypy pandas PIL pyarrow pytest ruff socks tensorflow_datasets"
+if ! "$venv/bin/python" -c '
+import importlib.util, sys
+sys.exit(not all(map(importlib.util.find_spec, ["fmnist_tfds", *sys.argv[1:]])))' $tools; then
   "$venv/bin/python" -m pip install --quiet --editable '.[test]'
 fi
 export PATH="$venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"

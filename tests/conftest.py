@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
 import ipaddress
 import logging
 import os
@@ -33,16 +34,21 @@ _DATA = pathlib.Path(
     os.environ.get("FMNIST_TFDS_TEST_DATA") or _REPO.parent / "shared" / "fashion-mnist"
 )
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+# The markers of tests that need more than the extra `test` brings, and what each imports.
+_NEEDS = {
+    "needs_build": ("apache_beam", "mlcroissant"),
+    "needs_docs": ("mkdocs", "material", "mkdocstrings"),
+    "needs_jax": ("jax",),
+    "needs_torch": ("torch",),
+}
 
-# The same examples in every run, however slow the machine: a change fails by itself, not by chance.
-hypothesis.settings.register_profile(
-    "steady",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
-hypothesis.settings.load_profile("steady")
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a marked test where its packages are not installed: .ci/run then runs it elsewhere."""
+    for marker in item.iter_markers():
+        for package in _NEEDS.get(marker.name, ()):
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{marker.name}: {package} is not installed")
 
 
 def _is_loopback(host: str) -> bool:

@@ -29,6 +29,5 @@ def test_absent_peers_are_named_and_missing_rows_are_not_made_up(kept):
 
 
 def test_chart_is_a_picture(kept, tmp_path):
-    pytest.importorskip("matplotlib")
     measure.chart(kept, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")

@@ -133,9 +133,8 @@ def _pattern(output: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.needs_docs
 def test_site_builds_without_a_warning(tmp_path):
-    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
-    pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=REPO,

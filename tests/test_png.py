@@ -42,16 +42,17 @@ def test_encode_batch_equals_encode_one_by_one_for_strided_input():
 
 
 def test_stored_png_is_read_by_pillow_matplotlib_and_tensorflow():
-    pil = pytest.importorskip("PIL.Image")
-    image_module = pytest.importorskip("matplotlib.image")
-    tf = pytest.importorskip("tensorflow")
+    import matplotlib.image
+    import PIL.Image
+    import tensorflow as tf
+
     for image in (*_images(5), np.zeros((28, 28), np.uint8), np.full((28, 28), 255, np.uint8)):
         encoded = png.encode(image)
-        with pil.open(io.BytesIO(encoded)) as opened:
+        with PIL.Image.open(io.BytesIO(encoded)) as opened:
             opened.load()
             assert opened.mode == "L"
             np.testing.assert_array_equal(np.asarray(opened), image)
-        shown = image_module.imread(io.BytesIO(encoded), format="png")
+        shown = matplotlib.image.imread(io.BytesIO(encoded), format="png")
         np.testing.assert_array_equal(np.round(shown * 255).astype(np.uint8), image)
         np.testing.assert_array_equal(tf.io.decode_png(encoded).numpy()[..., 0], image)
 

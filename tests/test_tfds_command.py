@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -11,13 +10,7 @@ import sys
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
-pytestmark = [
-    pytest.mark.versions,
-    pytest.mark.skipif(
-        not all(importlib.util.find_spec(name) for name in ("apache_beam", "mlcroissant")),
-        reason="the tfds command does not start without the extra `build`",
-    ),
-]
+pytestmark = pytest.mark.needs_build
 
 
 def _tfds_build(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

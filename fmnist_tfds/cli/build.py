@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import re
 from collections.abc import Callable
@@ -44,22 +43,11 @@ def build(args: argparse.Namespace) -> int:
     if args.manual_dir:
         rest.append(f"--manual_dir={found.manual_dir}")
     words = ["fmnist_resilient", "--imports=fmnist_tfds", *rest]
-    run: Callable[[], Any]
-    if hasattr(tfds_build, "register_subparser"):  # TFDS 4.9.9; later ones parse into a dataclass
-        parser = argparse.ArgumentParser(prog="fmnist-tfds")
-        commands = parser.add_subparsers()
-        tfds_build.register_subparser(commands)
-        commands.choices["build"].allow_abbrev = False
-        flags = [*args.parser._option_string_actions]
-        flags += commands.choices["build"]._option_string_actions
-        parsed = _strictly(parser.parse_args, words, args.parser.prog, flags)
-        run = functools.partial(parsed.subparser_fn, parsed)
-    else:
-        parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
-        flags = [*args.parser._option_string_actions]
-        run = _strictly(parse, words, args.parser.prog, flags).execute
+    parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
+    flags = [*args.parser._option_string_actions]
+    parsed = _strictly(parse, words, args.parser.prog, flags)
     try:
-        run()
+        parsed.execute()
     except errors.FmnistError:
         raise
     # TFDS's words for flags that cannot be: --config, --fail_if_exists, --num_shards.

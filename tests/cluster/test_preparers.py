@@ -60,7 +60,7 @@ def no_locks(tmp_path):
     """Environment in which flock succeeds and locks nothing, as on Lustre without -o flock."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler to make the library in which flock does nothing")
+        pytest.skip("needs a C compiler, for the library in which flock does nothing")
     source, library = tmp_path / "noflock.c", tmp_path / "noflock.so"
     source.write_text("int flock(int fd, int how) { (void)fd; (void)how; return 0; }\n")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True, timeout=600)

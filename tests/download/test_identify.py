@@ -94,7 +94,7 @@ def test_real_files_are_genuine_and_come_back_canonical_from_their_payload(real_
     data = identify.payload(real_data / file.name, file)
     target = tmp_path / file.name
     if not gzip_file.write(data, file, target):
-        pytest.skip("no GNU gzip on this machine")
+        pytest.skip("needs GNU gzip")
     assert target.read_bytes() == (real_data / file.name).read_bytes()
 
 

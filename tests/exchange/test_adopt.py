@@ -20,7 +20,6 @@ from fmnist_tfds.exchange.adopt import adopt
 
 REAL = ("four gz", "kaggle csv", "arff.gz", "hub parquet", "npz shuffled")
 SHUFFLED = ("npz shuffled", "kaggle csv", "png tree")
-TABLES = ("csv", "arff", "parquet")
 
 
 def adopt_it(data, path, target, **options):
@@ -39,8 +38,6 @@ def assert_proved(data, adoption, target):
 
 def make(name, data, folder):
     folder.mkdir()
-    if any(word in name for word in TABLES):
-        pytest.importorskip("pyarrow")
     return made.MAKERS[name](data, folder)
 
 

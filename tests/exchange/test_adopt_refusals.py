@@ -13,7 +13,9 @@ import zipfile
 
 import containers as made
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from fmnist_tfds import errors
 from fmnist_tfds.exchange.adopt import adopt
@@ -109,7 +111,6 @@ def _csv(change):
     """A CSV of the training rows, changed as text lines."""
 
     def make(data, root: pathlib.Path) -> pathlib.Path:
-        pytest.importorskip("pyarrow")
         lines = made.csv_text(data.x_train, data.y_train).splitlines()
         change(lines)
         (root / "train.csv").write_bytes(b"\n".join(lines) + b"\n")
@@ -141,9 +142,6 @@ def _npz(**arrays):
 
 def _parquet(change):
     def make(data, root: pathlib.Path) -> pathlib.Path:
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
         columns = {
             "image": [{"bytes": p, "path": None} for p in made.quick_pngs(data.x_train)],
             "label": data.y_train.tolist(),

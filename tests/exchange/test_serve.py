@@ -42,7 +42,7 @@ def mirror(standin, tmp_path):
 
 def curl(*arguments) -> bytes:
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+        pytest.skip("needs curl")
     return subprocess.run(
         ["curl", "-sS", "--max-time", "300", *arguments], check=True, capture_output=True
     ).stdout
@@ -228,7 +228,7 @@ def test_serve_closed_before_its_thread_came_to_serve_does_not_serve(standin, tm
 def test_serve_page_opens_in_a_real_browser(mirror, tmp_path):
     browser = shutil.which("chromium")
     if browser is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("needs chromium")
     flags = (
         # A small /dev/shm, and a GPU process that is slow to answer, end chromium otherwise.
         "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-gpu-watchdog "

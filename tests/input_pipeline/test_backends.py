@@ -14,9 +14,15 @@ from . import conftest
 SCRIPT = pathlib.Path(__file__).with_name("train_on_backend.py")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "tensorflow",
+        pytest.param("jax", marks=pytest.mark.needs_jax),
+        pytest.param("torch", marks=pytest.mark.needs_torch),
+    ],
+)
 def test_pipeline_and_layers_work_on_every_keras_backend(tiny, backend):
-    pytest.importorskip(backend)
     data_dir = conftest.shard_path(tiny).parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:fmnist_tfds", SCRIPT, data_dir],

@@ -30,11 +30,12 @@ def program(name: str) -> str | None:
 def missing(name: str) -> str:
     """Why a part cannot be had, "needs …", or ""."""
     if name == "netns":
-        return (
-            ""
-            if os.geteuid() == 0 and program("ip") and program("nft")
-            else ("needs root, ip and nft for a network namespace")
-        )
+        if os.geteuid() or not (program("ip") and program("nft") and program("unshare")):
+            return "needs root, ip, nft and unshare for a network namespace"
+        # Root in a container may not.
+        probe = [program("unshare") or "", "-n", "-m", "true"]
+        allowed = not subprocess.run(probe, capture_output=True, check=False).returncode
+        return "" if allowed else "needs the right to make a network namespace"
     if name == "PySocks":
         return "" if importlib.util.find_spec("socks") else "needs PySocks"
     if program(name) is None:

@@ -18,6 +18,7 @@ from fmnist_tfds.download import fetch, report
 
 DATASET, BODIES = family.make()
 # No test here is about time: none may fail because this process was held up.
+pytestmark = pytest.mark.versions
 NETWORK = settings.Network(connect_timeout_s=60.0, read_timeout_s=60.0, backoff_s=0.02)
 
 

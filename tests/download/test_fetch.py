@@ -22,6 +22,7 @@ from fmnist_tfds.download import backoff, fetch, lap, parts, race, session, tran
 from fmnist_tfds.download import store as stores
 
 DATASET, BODIES = family.make()
+pytestmark = pytest.mark.versions
 BIG = DATASET.files[0]
 # Limits that a slow machine does not reach: only what the mirrors do decides.
 NETWORK = settings.Network(

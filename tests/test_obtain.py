@@ -20,6 +20,7 @@ from fmnist_tfds.download.policy import downloader
 
 DATASET, BODIES = family.make()
 # No test here is about time: none may fail because this process was held up.
+pytestmark = pytest.mark.versions
 NETWORK = settings.Network(connect_timeout_s=60.0, read_timeout_s=60.0, backoff_s=0.02)
 
 

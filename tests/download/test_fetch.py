@@ -26,6 +26,7 @@ from fmnist_tfds.download.policy import downloader, hedging, retry
 from fmnist_tfds.download.transport import credentials, transfer
 
 DATASET, BODIES = family.make()
+pytestmark = pytest.mark.versions
 BIG = DATASET.files[0]
 # Limits that a slow machine does not reach: only what the mirrors do decides.
 NETWORK = settings.Network(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import plan, preprocess, resident
+from fmnist_tfds.input_pipeline import checkpoints, plan, preprocess, resident
 
 _DATASET = "fmnist_resilient"
 
@@ -38,7 +38,9 @@ def make_train(
 
     Each iteration of the data set is the next epoch (or the next `epochs` epochs), in an order of
     its own, the same on every run and machine for the same seed. Its iterator can be saved and
-    restored with tf.train.Checkpoint in the middle of an epoch.
+    restored with tf.train.Checkpoint in the middle of an epoch; a data set made with arguments
+    that change the batches refuses it (ConfigError; InvalidArgumentError of TensorFlow where you
+    made the iterator's data set from this one, as by `map`).
 
     Args:
         batch_size: examples per batch and worker.
@@ -82,7 +84,8 @@ def make_train(
         return made.offloaded(service, how, seed, epochs)
     batches = made.shuffled(how, seed, epochs)
     made.settle()
-    return _finished(batches, made.cardinality(epochs), device)
+    owner = made.owner("make_train", how, seed=seed, epochs=epochs)
+    return _finished(batches, made.cardinality(epochs), owner, device)
 
 
 def make_eval(
@@ -108,7 +111,7 @@ def make_eval(
     how = preprocess.recipe(dtype, normalize, None, made.statistics)
     batches = made.ordered(how)
     made.settle()
-    return _finished(batches, made.cardinality(1), device)
+    return _finished(batches, made.cardinality(1), made.owner("make_eval", how), device)
 
 
 def make_indices(
@@ -132,14 +135,17 @@ def make_indices(
     labels = resident.shared(made.loading.labels)
     batches = made.index_batches(seed, epochs).map(plan.plain(lambda i: (i, tf.gather(labels, i))))
     made.settle()
+    owner = made.owner("make_device_train", None, seed=seed, epochs=epochs)
     return (
-        _finished(batches, made.cardinality(epochs), None),
+        _finished(batches, made.cardinality(epochs), owner, None),
         made.loading.images,
         made.statistics(),
     )
 
 
-def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.data.Dataset:
+def _finished(
+    batches: tf.data.Dataset, steps: int, owner: dict[str, Any], device: str | None
+) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # Autotuning has nothing to tune here, and now and then holds up the end of an iterator for
@@ -148,6 +154,8 @@ def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.da
     options.experimental_optimization.apply_default_optimizations = False
     # The order and the shards are made here: tf.distribute must not shard once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    ready = batches.apply(tf.data.experimental.assert_cardinality(steps)).with_options(options)
+    ready = checkpoints.Batches(batches, owner, steps, options)
+    if not device:
+        return ready
     # On the host the parallel map is ahead of the consumer already.
-    return ready.apply(tf.data.experimental.prefetch_to_device(device)) if device else ready
+    return ready.plain.apply(tf.data.experimental.prefetch_to_device(device))

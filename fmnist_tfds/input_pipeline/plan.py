@@ -92,6 +92,28 @@ class Plan:
         """Batches of so many epochs of this worker, as tf.data counts them."""
         return int(tf.data.INFINITE_CARDINALITY) if epochs is None else epochs * self.steps
 
+    def owner(self, function: str, how: preprocess.Recipe | None, **more: Any) -> dict[str, Any]:
+        """Everything that decides what the batches hold, for the iterator's checkpoint."""
+        return {
+            "function": function,
+            "data": self._builder.info.full_name,
+            "split": self._split.split,
+            "shard_lengths": [shard.examples for shard in self._split.shards],
+            "batch_size": int(self.batch),
+            "shard": (int(self.index), int(self.count)),
+            "drop_remainder": bool(self.drop),
+            "source": self._source,
+            "by_record": self._source == "stream" and self._table is None,
+            "dtype": how and how.dtype,
+            "mean": how and how.mean,
+            "deviation": how and how.deviation,
+            "augment": how and ("_".join(sorted(how.augment)) or None),
+            "seed": None,
+            "epochs": 1,
+            **more,
+            "order": order.VERSION,
+        }
+
     def _examples_of(self, index: int) -> int:
         return int(self._dealt[index :: self.count].sum())
 

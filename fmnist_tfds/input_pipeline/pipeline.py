@@ -5,12 +5,16 @@ Batch before map: tf.data costs 5 to 20 µs an element, whatever its size.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import in_memory, plan, preprocess
+from fmnist_tfds.input_pipeline import checkpoints, in_memory, plan, preprocess
 
 _DATASET = "fmnist_resilient"
 
@@ -38,7 +42,9 @@ def make_train(
 
     Each iteration of the data set is the next epoch (or the next `epochs` epochs), in an order of
     its own, the same on every run and machine for the same seed. Its iterator can be saved and
-    restored with tf.train.Checkpoint in the middle of an epoch.
+    restored with tf.train.Checkpoint in the middle of an epoch; a data set made with arguments
+    that change the batches refuses it (ConfigError; InvalidArgumentError of TensorFlow where you
+    made the iterator's data set from this one, as by `map`).
 
     Args:
         batch_size: examples per batch and worker.
@@ -82,7 +88,8 @@ def make_train(
         return made.offloaded(service, how, seed, epochs)
     batches = made.shuffled(how, seed, epochs)
     made.settle()
-    return _finished(batches, made.cardinality(epochs), device)
+    owner = made.owner("make_train", how, seed=seed, epochs=epochs)
+    return _finished(batches, made.cardinality(epochs), owner, device)
 
 
 def make_eval(
@@ -108,7 +115,26 @@ def make_eval(
     how = preprocess.recipe(dtype, normalize, None, made.statistics)
     batches = made.ordered(how)
     made.settle()
-    return _finished(batches, made.cardinality(1), device)
+    return _finished(batches, made.cardinality(1), made.owner("make_eval", how), device)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Indexed:
+    """A split by numbers, for images that lie on a device.
+
+    Attributes:
+        images: uint8[n, 28, 28, 1] of each prepared split.
+        first: where the split's images begin in all of them.
+        examples: how many the split has.
+        statistics: mean and deviation of the training pixels.
+        finish: a tensor of one row per example -> batches of (its rows, label int64[B]).
+    """
+
+    images: list[npt.NDArray[np.uint8]]
+    first: int
+    examples: int
+    statistics: tuple[float, float]
+    finish: Callable[[tf.Tensor], tf.data.Dataset]
 
 
 def make_indices(
@@ -123,20 +149,23 @@ def make_indices(
     drop_remainder: bool = False,
     shard: plan.Shard | None = None,
     verify: bool = True,
-) -> tuple[tf.data.Dataset, Any, tuple[float, float]]:
-    """For device.py: (index int32[B], label int64[B]), the images, mean and deviation."""
+) -> Indexed:
+    """For device.py: what `Indexed` holds. Arguments and errors are those of `make_train`."""
     plan.check_epochs(epochs)
     made = plan.Plan(
         batch_size, data_dir, builder, name, split, shard, "resident", verify, drop_remainder
     )
     labels = in_memory.shared(made.loading.labels)
-    batches = made.index_batches(seed, epochs).map(plan.plain(lambda i: (i, tf.gather(labels, i))))
+    owner = made.owner("make_device_train", None, seed=seed, epochs=epochs)
+
+    def finish(tickets: tf.Tensor) -> tf.data.Dataset:
+        pairs = plan.plain(lambda i: (tf.gather(tickets, i), tf.gather(labels, i)))
+        batches = made.index_batches(seed, epochs).map(pairs)
+        return _finished(batches, made.cardinality(epochs), owner, None)
+
     made.settle()
-    return (
-        _finished(batches, made.cardinality(epochs), None),
-        made.loading.images,
-        made.statistics(),
-    )
+    images, first = made.images_of_all_splits()
+    return Indexed(images, first, made.examples, made.statistics(), finish)
 
 
 def pixel_statistics(
@@ -155,7 +184,9 @@ def pixel_statistics(
     ).statistics()
 
 
-def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.data.Dataset:
+def _finished(
+    batches: tf.data.Dataset, steps: int, owner: dict[str, Any], device: str | None
+) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # Autotuning has nothing to tune here, and now and then holds up the end of an iterator for
@@ -164,6 +195,8 @@ def _finished(batches: tf.data.Dataset, steps: int, device: str | None) -> tf.da
     options.experimental_optimization.apply_default_optimizations = False
     # The order and the shards are made here: tf.distribute must not shard once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    ready = batches.apply(tf.data.experimental.assert_cardinality(steps)).with_options(options)
+    ready = checkpoints.Batches(batches, owner, steps, options)
+    if not device:
+        return ready
     # On the host the parallel map is ahead of the consumer already.
-    return ready.apply(tf.data.experimental.prefetch_to_device(device)) if device else ready
+    return ready.plain.apply(tf.data.experimental.prefetch_to_device(device))

@@ -92,6 +92,28 @@ class Plan:
         """Batches of so many epochs of this worker, as tf.data counts them."""
         return int(tf.data.INFINITE_CARDINALITY) if epochs is None else epochs * self.steps
 
+    def owner(self, function: str, how: preprocess.Recipe | None, **more: Any) -> dict[str, Any]:
+        """Everything that decides what the batches hold, for the iterator's checkpoint."""
+        return {
+            "function": function,
+            "data": self._builder.info.full_name,
+            "split": self._split.split,
+            "shard_lengths": [shard.examples for shard in self._split.shards],
+            "batch_size": int(self.batch),
+            "shard": (int(self.index), int(self.count)),
+            "drop_remainder": bool(self.drop),
+            "source": self._source,
+            "by_record": self._source == "stream" and self._table is None,
+            "dtype": how and how.dtype,
+            "mean": how and how.mean,
+            "deviation": how and how.deviation,
+            "augment": how and ("_".join(sorted(how.augment)) or None),
+            "seed": None,
+            "epochs": 1,
+            **more,
+            "order": sampler.VERSION,
+        }
+
     def _examples_of(self, index: int) -> int:
         return int(self._dealt[index :: self.count].sum())
 
@@ -99,6 +121,21 @@ class Plan:
     def _used(self) -> int:
         """Examples per epoch of this worker."""
         return self.steps * self.batch if self.drop else self._examples_of(self.index)
+
+    @property
+    def examples(self) -> int:
+        """How many the whole split has."""
+        return self._split.examples
+
+    def images_of_all_splits(self) -> tuple[list[Any], int]:
+        """uint8[n, 28, 28, 1] of each prepared split, and where this one's begin in all of them."""
+        names = [name for name in ("train", "test") if name in self._builder.info.splits]
+        found = {}
+        for name in names:
+            split = prepared.find_split(self._builder, name)
+            found[name] = in_memory.load(split, self._builder, verify=self._verify).images
+        before = names[: names.index(self._split.split)]
+        return list(found.values()), sum(len(found[name]) for name in before)
 
     def statistics(self) -> tuple[float, float]:
         """Mean and deviation of the training pixels."""

@@ -12,6 +12,8 @@ import tensorflow as tf
 from fmnist_tfds.formats import tfrecord
 from fmnist_tfds.input_pipeline import prepared, records
 
+# Part of each iterator's checkpoint: raise it with any change of what follows what.
+VERSION = 1
 # 120 divides 60,000; a block of stored PNGs is 112 KB, one read.
 BLOCK_EXAMPLES = 120
 # What is promised at least.

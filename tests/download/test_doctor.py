@@ -18,7 +18,7 @@ import laboratory
 import parts
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.doctor import findings, page
+from fmnist_tfds.doctor import findings, page, summary
 from fmnist_tfds.doctor import report as doctor
 from fmnist_tfds.download.diagnosis import causes
 
@@ -104,7 +104,7 @@ def test_doctor_passes_a_good_mirror_through_every_stage(examine, lab, needs):
     assert set(source.serves) == {file.name for file in lab.dataset.files}
     assert (source.cause, source.owner) == ("", "")
     assert "Lab Root" in source.issuer
-    assert abs(source.clock_skew_s) < doctor.verdict.SKEW_S
+    assert abs(source.clock_skew_s) < summary.SKEW_S
     assert any("agrees with the servers'" in line for line in report.verdict)
 
 

@@ -23,6 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [
     str(ROOT),
     str(ROOT / "tests" / "lab"),
+    str(ROOT / "tests" / "download"),
     str(ROOT / "tests" / "download" / "diagnosis"),
 ]
 

@@ -60,11 +60,15 @@ def from_exception(
     """
     if status := _tunnel_status(error):
         return responses.from_tunnel(status, {}, url=url, route=route)
-    chain = list(chain_of(error))
-    for look in (_addresses, _tls, _name_lookup, _timeouts, _cut):
-        if found := look(chain, url, route, issuer):
-            return found
-    return causes.named("server-error", f"{_target(url, route)}: {_words(error)}")
+    chain, where = list(chain_of(error)), _target(url, route)
+    return (
+        _address(chain, url, route)
+        or _tls(chain, url, where, issuer)
+        or _name_lookup(chain, url, route)
+        or _timeout(chain, where)
+        or _cut(chain, where)
+        or causes.named("server-error", f"{where}: {_words(error)}")
+    )
 
 
 def _words(error: BaseException) -> str:
@@ -113,8 +117,8 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
         queue.extend(e for e in inner if isinstance(e, BaseException))
 
 
-def _addresses(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+def _address(
+    chain: Sequence[BaseException], url: str, route: settings.Route
 ) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, requests.TooManyRedirects):
@@ -133,7 +137,7 @@ def _addresses(
 
 
 def _tls(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+    chain: Sequence[BaseException], url: str, where: str, issuer: str
 ) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -152,7 +156,7 @@ def _tls(
         if isinstance(error, ssl.SSLError) and error.reason in _CLIENT_CERTIFICATE:
             return causes.named(
                 "auth-required",
-                f"{_target(url, route)}: the server wants a client certificate",
+                f"{where}: the server wants a client certificate",
                 "give the mirror client_cert in the TOML file",
             )
         if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
@@ -163,7 +167,7 @@ def _tls(
 
 
 def _name_lookup(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+    chain: Sequence[BaseException], url: str, route: settings.Route
 ) -> causes.Explanation | None:
     unresolved = (socket.gaierror, urllib3.exceptions.NameResolutionError)
     if any(isinstance(error, unresolved) for error in chain):
@@ -173,39 +177,32 @@ def _name_lookup(
     return None
 
 
-def _timeouts(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
-) -> causes.Explanation | None:
+def _timeout(chain: Sequence[BaseException], where: str) -> causes.Explanation | None:
     connecting = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     # NewConnectionError is a ConnectTimeoutError in urllib3 2, also when nothing timed out.
     refused = (urllib3.exceptions.NewConnectionError,)
     for error in chain:
         if isinstance(error, OSError) and error.errno in _REFUSED:
-            return causes.named(
-                "connect-refused", f"{_target(url, route)}: {_REFUSED[error.errno]}"
-            )
+            return causes.named("connect-refused", f"{where}: {_REFUSED[error.errno]}")
         if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-            return causes.named("connect-timeout", f"{_target(url, route)}: no answer")
+            return causes.named("connect-timeout", f"{where}: no answer")
     for error in chain:
         if isinstance(error, connecting) and not isinstance(error, refused):
-            return causes.named("connect-timeout", f"{_target(url, route)}: no connection in time")
+            return causes.named("connect-timeout", f"{where}: no connection in time")
     for error in chain:
         if isinstance(error, (TimeoutError, urllib3.exceptions.ReadTimeoutError, requests.Timeout)):
-            return causes.named("stalled", f"{_target(url, route)}: no data arrived in time")
+            return causes.named("stalled", f"{where}: no data arrived in time")
     return None
 
 
-def _cut(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
-) -> causes.Explanation | None:
+def _cut(chain: Sequence[BaseException], where: str) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, OSError) and error.errno in _CUT:
-            return causes.named("reset", f"{_target(url, route)}: connection reset")
+            return causes.named("reset", f"{where}: connection reset")
     for error in chain:
         if isinstance(error, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
             left = f": {error.expected:,} bytes are missing" if error.expected else ""
             return causes.named("truncated", f"the body ended early{left}")
-    where = _target(url, route)
     for error in chain:
         if isinstance(error, http.client.RemoteDisconnected):
             return causes.named("reset", f"{where}: closed without a response")

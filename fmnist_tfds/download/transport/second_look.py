@@ -20,7 +20,7 @@ from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, res
 def from_exception(
     error: BaseException, *, url: str, route: settings.Route, timeout_s: float
 ) -> causes.Explanation:
-    """As `explain.from_exception`, with a second connection where that tells more.
+    """As `exceptions.from_exception`, with a second connection where that tells more.
 
     Args:
         error: what requests, urllib3, ssl or socket raised.

@@ -137,9 +137,8 @@ def _page(body_start: bytes, by: str) -> causes.Explanation:
         return causes.named("captive-portal", f"{by}: a login page")
     title = identify.page_title(body_start)
     # Not cut: a cut secret could no longer be found and masked.
-    what = (
-        "another file" if title is None else "a web page" + (f" titled {title!r}" if title else "")
-    )
+    page = f"a web page titled {title!r}" if title else "a web page"
+    what = "another file" if title is None else page
     return causes.named("wrong-content", f"{by}: {what}")
 
 

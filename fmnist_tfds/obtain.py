@@ -18,7 +18,7 @@ from fmnist_tfds.download import failure_message, local_folder, results
 from fmnist_tfds.download import progress as progress_
 from fmnist_tfds.download.cache import receipts
 from fmnist_tfds.download.cache import store as stores
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import downloader
 from fmnist_tfds.formats import identify
 
@@ -122,7 +122,7 @@ class _Ladder:
             self._error = error
         missing = self._missing()
         if missing and self._options.offline:
-            off = responses.named("offline")
+            off = causes.named("offline")
             for file in missing:
                 self._attempts[file.name].append(
                     downloader.Attempt("the network", "failed", off.cause, evidence=off.evidence)

@@ -20,7 +20,12 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "lab"), str(ROOT / "tests" / "download")]
+sys.path[:0] = [
+    str(ROOT),
+    str(ROOT / "tests" / "lab"),
+    str(ROOT / "tests" / "download"),
+    str(ROOT / "tests" / "download" / "diagnosis"),
+]
 
 import endurance  # noqa: E402
 import explain_cases  # noqa: E402

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from fmnist_tfds import catalog, version
 from fmnist_tfds.doctor import findings, mirror_urls
+from fmnist_tfds.download.diagnosis import causes
 
 _PORTS = {"https": 443, "http": 80}
-# What says that a source does not hold all files: permission would not help.
-_NOT_HELPED = ("size-limited", "not-found", "impostor", "wrong-content", "checksum-mismatch")
 
 
 def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str:
@@ -120,7 +119,9 @@ def _fewest(
 
 
 def _may_help(source: findings.Source) -> bool:
-    return source.cause not in _NOT_HELPED and source.host not in mirror_urls.KNOWN_PARTIAL
+    if source.cause and causes.CAUSES[source.cause].lacks_the_file:
+        return False
+    return source.host not in mirror_urls.KNOWN_PARTIAL
 
 
 def _seen(source: findings.Source) -> str:

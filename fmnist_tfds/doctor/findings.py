@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from fmnist_tfds.download.diagnosis import causes
+
 STAGES = ("dns", "tcp", "proxy", "tls", "http", "range", "content")
 Outcome = Literal["ok", "failed", "skipped", "not reached"]
 Owner = Literal[
@@ -70,7 +72,7 @@ class Source:
     host: str = ""
     stages: tuple[Stage, ...] = ()
     serves: tuple[str, ...] = ()
-    cause: str = ""
+    cause: causes.CauseName | Literal[""] = ""
     evidence: str = ""
     remedy: str = ""
     owner: Owner = ""

@@ -52,6 +52,7 @@ def _any_layout(name: str, place: pathlib.Path, dataset: catalog.Catalog) -> fin
         found = local_folder.find(place, file, dataset)
         if found.path is None:
             attempt = found.attempt
+            assert attempt.cause, "what was not found has a cause"
             lacking[file.name] = causes.named(attempt.cause, attempt.evidence, attempt.remedy)
     return _source(str(place), name, dataset, lacking)
 

@@ -16,21 +16,10 @@ from collections.abc import Callable
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import contents, findings, mirror_urls
-from fmnist_tfds.download.diagnosis import causes, exceptions, responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, handshake, library_logs, session, transfer
 
 _CRAWL_S = 5.0
-_BY_CAUSE = {
-    "dns-failure": "dns",
-    "connect-refused": "tcp",
-    "connect-timeout": "tcp",
-    "proxy-auth-required": "proxy",
-    "proxy-auth-ntlm": "proxy",
-    "proxy-denied": "proxy",
-    "tls-untrusted": "tls",
-    "tls-intercepted": "tls",
-    "too-large": "content",
-}
 
 
 class Failed(Exception):  # noqa: N818 (the end of one probe, with its reason)
@@ -134,7 +123,7 @@ class Probe:
             evidence=why.evidence if why else "",
             remedy=(instead or why.remedy) if why else "",
             owner="this machine" if problem and why else self._owner,
-            proxy=exceptions.proxy_name(self._route) if proxy and not is_malformed else "",
+            proxy=responses.proxy_name(self._route) if proxy and not is_malformed else "",
             proxy_origin=self._route.proxy_origin if proxy else "",
             proxy_answered=self._answered,
             issuer=self._issuer,
@@ -259,8 +248,9 @@ class Probe:
         if self._mirror.insecure_tls and self._mirror.scheme == "https":
             self._notes.append("the certificate was not verified (insecure_tls)")
 
-    def _stage_of(self, cause: str, *, is_reading: bool) -> str:
-        stage = "http" if self._hops else _BY_CAUSE.get(cause, "content" if is_reading else "http")
+    def _stage_of(self, cause: causes.CauseName, *, is_reading: bool) -> str:
+        met_in: causes.Stage = "content" if is_reading else "http"
+        stage = "http" if self._hops else causes.CAUSES[cause].stage or met_in
         skipped = stage in self._stages and self._stages[stage].outcome == "skipped"
         return "http" if skipped else stage
 

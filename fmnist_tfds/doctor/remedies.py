@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fmnist_tfds import catalog
 from fmnist_tfds.doctor import findings, summary
+from fmnist_tfds.download.diagnosis import causes
 
 
 def suggest(
@@ -19,8 +20,9 @@ def suggest(
     found += _working_first(sources, dataset)
     for look in (_intercepted, _untrusted, _password, _ntlm, _unset_proxy, _credentials):
         found += look(sources)
-    refused = ("tls-intercepted", "connect-timeout", "connect-refused")
-    if any(s.owner == "proxy" or s.cause in refused for s in sources):
+    if any(
+        s.owner == "proxy" or (s.cause and causes.CAUSES[s.cause].permission_helps) for s in sources
+    ):
         found.append(_permission())
     if not ok:
         found.append(by_hand(dataset))
@@ -58,8 +60,8 @@ def _working_first(
     ]
 
 
-def _with(sources: Sequence[findings.Source], *causes: str) -> list[findings.Source]:
-    return [s for s in sources if s.cause in causes]
+def _with(sources: Sequence[findings.Source], cause: causes.CauseName) -> list[findings.Source]:
+    return [s for s in sources if s.cause == cause]
 
 
 def _intercepted(sources: Sequence[findings.Source]) -> list[findings.Remedy]:

@@ -13,13 +13,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from fmnist_tfds import catalog, version
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import allowlist, findings, on_disk, probes, remedies, summary
-from fmnist_tfds.download.diagnosis import causes, exceptions
-from fmnist_tfds.download.policy import mirror_health
+from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.transport import credentials, transfer
 
 LONGEST_S = 60.0
@@ -28,8 +27,6 @@ _PAUSE_S = 1.0
 # Twice without a word for so long is said enough.
 _PATIENCE_S = 15.0
 _READ_TIMEOUT_S = 10.0
-# A server that asks for fewer requests is not asked more often.
-_REPEATED = mirror_health.TRANSIENT - {"rate-limited"}
 
 
 def examine(
@@ -60,7 +57,7 @@ def examine(
     remote = _remote(options, dataset, secrets, clock, sleep, wall)
     near = on_disk.at_hand(options, dataset, adopting, local)
     found = [
-        findings.masked(s, lambda text: exceptions.shortened(secrets.mask(text)))
+        findings.masked(s, lambda text: causes.shortened(secrets.mask(text)))
         for s in (*near, *remote)
     ]
     sources = summary.with_owners(found)
@@ -181,12 +178,19 @@ class _Look:
             found = dataclasses.replace(self._probe.result(), probes=number)
             time_left = self._deadline - self._clock() - _PAUSE_S
             most = 2 if self._clock() - start > _PATIENCE_S else _MOST_PROBES
-            if found.cause not in _REPEATED or number >= most or time_left <= 0:
+            if not _is_repeated(found.cause) or number >= most or time_left <= 0:
                 self._result = dataclasses.replace(found, disturbances=tuple(self._failures))
                 return
             self._failures.append(found.cause)
             self._sleep(_PAUSE_S)
             self._probe = self._make()
+
+
+def _is_repeated(cause: causes.CauseName | Literal[""]) -> bool:
+    # A server that asks for fewer requests is not asked more often.
+    if not cause or cause == "rate-limited":
+        return False
+    return causes.CAUSES[cause].is_transient
 
 
 def _because(source: findings.Source, why: causes.Explanation) -> findings.Source:

@@ -9,25 +9,10 @@ from collections.abc import Sequence
 
 from fmnist_tfds import catalog
 from fmnist_tfds.doctor import findings
+from fmnist_tfds.download.diagnosis import causes
 
 SKEW_S = 120.0
 _DAY_S = 86_400.0
-
-# Nothing was heard from the other side.
-_SILENT = ("dns-failure", "connect-timeout")
-_UNREACHABLE = (*_SILENT, "connect-refused", "reset", "stalled", "deadline")
-_OWNERS: dict[str, findings.Owner] = {
-    "dns-failure": "own line",
-    "connect-timeout": "own line",
-    "proxy-auth-required": "proxy",
-    "proxy-auth-ntlm": "proxy",
-    "proxy-denied": "proxy",
-    "tls-intercepted": "interception",
-    "captive-portal": "interception",
-    "offline": "this machine",
-    "unsupported-scheme": "this machine",
-    "deadline": "own line",
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,17 +49,20 @@ def _owner(source: findings.Source, everyone: Sequence[findings.Source]) -> find
         return "passing disturbance"
     if source.url.startswith("file:") or "://" not in source.url:
         return "this machine"
-    if source.proxy and source.cause in _UNREACHABLE and not source.passed("tcp"):
+    cause = causes.CAUSES[source.cause]
+    if source.proxy and cause.is_unreachable and not source.passed("tcp"):
         return "proxy"
     if source.cause == "tls-untrusted" and abs(skew_of(everyone) or 0.0) > _DAY_S:
         return "this machine"
     peers = [s for s in everyone if s.host and s.host != source.host and not s.owner]
-    is_alone = bool(peers) and not any(p.cause in _UNREACHABLE for p in peers)
+    is_alone = bool(peers) and not any(
+        p.cause and causes.CAUSES[p.cause].is_unreachable for p in peers
+    )
     if source.cause == "dns-failure":
         return "server" if any(p.passed("dns") for p in peers) else "own line"
-    if source.cause in _UNREACHABLE and peers:
+    if cause.is_unreachable and peers:
         return "server" if is_alone or _heard(peers) else "own line"
-    return _OWNERS.get(source.cause, "server")
+    return cause.owner
 
 
 def _heard(sources: Sequence[findings.Source]) -> bool:
@@ -117,9 +105,9 @@ def _in_the_way(sources: Sequence[findings.Source]) -> list[str]:
     lines = []
     for owner, number in Counter(s.owner for s in troubled).most_common():
         mine = [s for s in troubled if s.owner == owner]
-        causes = ", ".join(cause for cause, _ in Counter(s.cause for s in mine).most_common())
+        named = ", ".join(cause for cause, _ in Counter(s.cause for s in mine).most_common())
         whose = findings.OWNERS.get(owner, "unknown")
-        lines.append(f"in the way of {_sources(number)}: {whose}{_who(mine)} ({causes})")
+        lines.append(f"in the way of {_sources(number)}: {whose}{_who(mine)} ({named})")
         lines += [f"  {text}" for text in _steady(mine)]
     return lines
 

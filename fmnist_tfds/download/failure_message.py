@@ -6,7 +6,7 @@ import collections
 from collections.abc import Mapping, Sequence
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import downloader
 
 _MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
@@ -70,7 +70,7 @@ def _rows(file: catalog.SourceFile, attempts: Sequence[downloader.Attempt]) -> d
     for source, tries in by_source.items():
         # The last word of a source may be the deadline: what went wrong before says more.
         last = next((a for a in reversed(tries) if a.cause != "deadline"), tries[-1])
-        evidence = last.evidence or responses.CAUSES.get(last.cause, "")
+        evidence = last.evidence or (causes.CAUSES[last.cause].meaning if last.cause else "")
         rows[source, last.cause, evidence[:_MOST_EVIDENCE]] = len(tries)
     return rows
 

@@ -10,7 +10,7 @@ import itertools
 import pathlib
 
 from fmnist_tfds import catalog
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.policy import downloader
 from fmnist_tfds.formats import identify
 
@@ -44,15 +44,15 @@ def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalo
                 continue
             why = _why(path, file, identity)
         except OSError as error:
-            why = responses.named("forbidden", f"cannot be read: {error.strerror or error}")
+            why = causes.named("forbidden", f"cannot be read: {error.strerror or error}")
         wrong = wrong or _failed(path, why)
     if proved:
         return proved
     # The same words for every file that is not there: an error then lists them once.
-    return Found(None, None, wrong or _failed(folder, responses.named("not-found", _held(folder))))
+    return Found(None, None, wrong or _failed(folder, causes.named("not-found", _held(folder))))
 
 
-def _failed(path: pathlib.Path, why: responses.Explanation) -> downloader.Attempt:
+def _failed(path: pathlib.Path, why: causes.Explanation) -> downloader.Attempt:
     return downloader.Attempt(
         url=str(path),
         outcome="failed",
@@ -64,13 +64,13 @@ def _failed(path: pathlib.Path, why: responses.Explanation) -> downloader.Attemp
 
 def _why(
     path: pathlib.Path, file: catalog.SourceFile, identity: identify.Identity
-) -> responses.Explanation:
+) -> causes.Explanation:
     if identity.is_genuine:
-        return responses.named("wrong-content", f"expected {file.name}, found {identity.detail}")
+        return causes.named("wrong-content", f"expected {file.name}, found {identity.detail}")
     with path.open("rb") as stream:
         start = stream.read(8192)
     if identity.verdict == "html":
-        return responses.named("wrong-content", f"expected {file.name}, found {identity.detail}")
+        return causes.named("wrong-content", f"expected {file.name}, found {identity.detail}")
     return responses.from_identity(
         identity.verdict, identity.detail, body_start=start, headers={}, url=path.as_uri()
     )

@@ -178,15 +178,23 @@ def beginning(data: bytes) -> str:
     return f"starts with the bytes {head.hex(' ')}"
 
 
+def page_title(head: bytes) -> str | None:
+    """The title of the HTML page that begins with `head`, on one line, "" where it has none;
+    None if this is no HTML."""
+    if not _HTML.match(head):
+        return None
+    title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title>", head, re.IGNORECASE | re.DOTALL)
+    return " ".join(title.group(1).decode("utf-8", "replace").split()) if title else ""
+
+
 def _document(data: bytes) -> Identity | None:
     head = data[:_HEAD_BYTES]
     if found := _CLOUD_ERROR.search(head):
         code = found.group(1)[:60].decode("utf-8", "replace")
         return Identity("cloud-error", f"an error document of an object store: {code}", None)
-    if _HTML.match(head):
-        title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title>", head, re.IGNORECASE | re.DOTALL)
-        named = " ".join(title.group(1).decode("utf-8", "replace").split())[:80] if title else ""
-        return Identity("html", f"a web page titled {named!r}" if named else "a web page", None)
+    if (title := page_title(head)) is not None:
+        called = f" titled {title[:80]!r}" if title else ""
+        return Identity("html", f"a web page{called}", None)
     if head.lstrip().startswith(_LFS):
         return Identity("lfs-pointer", "a Git LFS pointer instead of the file", None)
     return None

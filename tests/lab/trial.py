@@ -17,7 +17,7 @@ import situations
 
 from fmnist_tfds import catalog, errors, obtain
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes as causes_table
 
 # Limits that a slow machine does not reach: what is wrong is the situation, never the hurry. Only
 # where silence is the situation are they short (see `situations.SHORT`).
@@ -177,7 +177,7 @@ def run(situation: situations.Situation, lab: situations.Lab, folder: pathlib.Pa
 
 def _named_causes(message: str) -> list[str]:
     words = set(message.replace(",", " ").split())
-    return [cause for cause in responses.CAUSES if cause in words]
+    return [cause for cause in causes_table.CAUSES if cause in words]
 
 
 def unverified(files: dict[str, pathlib.Path], dataset: catalog.Catalog) -> list[str]:

@@ -1,7 +1,8 @@
 """What block pages, challenges and storage error documents look like. Pure data and matching.
 
-Every signature rests on a public description; the fixture in `tests/download/explain_cases.py`
-that carries its name holds the source and says whether the page was seen in the original.
+Every signature rests on a public description; the fixture in
+`tests/download/diagnosis/explain_cases.py` that carries its name holds the source and says whether
+the page was seen in the original.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+
+from fmnist_tfds.download.diagnosis import causes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Signature:
     """
 
     vendor: str
-    cause: str
+    cause: causes.CauseName
     headers: tuple[tuple[str, str], ...] = ()
     bodies: tuple[tuple[str, ...], ...] = ()
     statuses: tuple[int, ...] = ()
@@ -181,7 +184,7 @@ SIGNATURES: tuple[Signature, ...] = (
 )
 
 # Squid says in X-Squid-Error what went wrong behind it: "ERR_CONNECT_FAIL 111".
-SQUID_ERRORS: Mapping[str, str] = {
+SQUID_ERRORS: Mapping[str, causes.CauseName] = {
     "ERR_CACHE_ACCESS_DENIED": "proxy-auth-required",
     "ERR_DNS_FAIL": "dns-failure",
     "ERR_CANNOT_FORWARD": "server-error",

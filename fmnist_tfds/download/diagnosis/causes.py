@@ -1,82 +1,180 @@
-"""The vocabulary of causes, each with its meaning and its remedy, and what explains a failure."""
+"""The table of causes: why an attempt failed, what to do, and how the job reacts. Pure data."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
+
+CauseName = Literal[
+    "dns-failure",
+    "connect-refused",
+    "connect-timeout",
+    "tls-untrusted",
+    "tls-intercepted",
+    "proxy-auth-required",
+    "proxy-auth-ntlm",
+    "proxy-denied",
+    "captive-portal",
+    "waf-blocked",
+    "user-agent-blocked",
+    "geo-blocked",
+    "rate-limited",
+    "object-missing-or-private",
+    "size-limited",
+    "auth-required",
+    "forbidden",
+    "not-found",
+    "server-error",
+    "stalled",
+    "slow",
+    "truncated",
+    "reset",
+    "redirect-loop",
+    "insecure-redirect",
+    "wrong-content",
+    "impostor",
+    "too-large",
+    "checksum-mismatch",
+    "deadline",
+    "offline",
+    "unsupported-scheme",
+]
+Owner = Literal["this machine", "own line", "proxy", "interception", "server"]
+Stage = Literal["dns", "tcp", "proxy", "tls", "http", "range", "content"]
 
 _MANUAL = "or put the four files in a folder and pass --manual_dir"
+_MOST_EVIDENCE = 300
 
-CAUSES: Mapping[str, str] = {
-    "dns-failure": "the host name could not be resolved",
-    "connect-refused": "nothing accepts connections there, or a firewall refuses them",
-    "connect-timeout": "no connection came about in time",
-    "tls-untrusted": "the server's certificate is not trusted, expired, or for another host",
-    "tls-intercepted": "a firewall re-signs TLS traffic with an authority that is not trusted here",
-    "proxy-auth-required": "the proxy wants a user name and password",
-    "proxy-auth-ntlm": "the proxy wants NTLM or Negotiate (Kerberos) authentication",
-    "proxy-denied": "a proxy or web filter refuses this address",
-    "captive-portal": "the network wants a login in a browser first",
-    "waf-blocked": "the site's firewall or bot check refused the request",
-    "user-agent-blocked": "the site refuses this kind of client",
-    "geo-blocked": "the site is not available in this country, or for legal reasons",
-    "rate-limited": "too many requests were made from this address",
-    "object-missing-or-private": "the object store has no such file, or does not show it",
-    "size-limited": "the server does not serve files of this size",
-    "auth-required": "the server wants credentials",
-    "forbidden": "the server refuses access",
-    "not-found": "the server has no such file",
-    "server-error": "the server or a gateway before it failed",
-    "stalled": "the transfer stopped, or was slower than the minimum speed",
-    "truncated": "the body ended before it was complete",
-    "reset": "the connection was cut",
-    "redirect-loop": "too many redirects",
-    "insecure-redirect": "a redirect leads to a place that is not safe to follow",
-    "wrong-content": "something else than the file was served",
-    "impostor": "another data set was served under this name",
-    "too-large": "the body is larger than the file can be",
-    "checksum-mismatch": "the bytes are not those published",
-    "deadline": "the time for the whole job was used up",
-    "offline": "the network is switched off for this job",
-    "unsupported-scheme": "the kind of URL cannot be fetched",
-}
 
-REMEDIES: Mapping[str, str] = {
-    "dns-failure": "check the host name, DNS and the VPN; behind a proxy set HTTPS_PROXY",
-    "connect-refused": "check host and port; behind a proxy set HTTPS_PROXY",
-    "connect-timeout": "the firewall may drop this address: allow it, or set HTTPS_PROXY",
-    "tls-untrusted": "check the clock; for a private authority set ca_bundle or REQUESTS_CA_BUNDLE",
-    "tls-intercepted": "get that authority's PEM file from your network team: ca_bundle, "
-    "or REQUESTS_CA_BUNDLE",
-    "proxy-auth-required": "put user:password into the proxy URL, http://user:password@proxy:port",
-    "proxy-auth-ntlm": "run a local proxy that speaks it, such as cntlm or px, and point "
-    f"HTTPS_PROXY there; {_MANUAL}",
-    "proxy-denied": f"ask for this host to be allowed in the proxy, use another mirror, {_MANUAL}",
-    "captive-portal": "open a browser, log in to the network, and run this again",
-    "waf-blocked": "use another mirror, or try from another network",
-    "user-agent-blocked": "use another mirror",
-    "geo-blocked": f"use another mirror, {_MANUAL}",
-    "rate-limited": "wait, or use another mirror; share one copy with `fmnist-tfds serve`",
-    "object-missing-or-private": "check the mirror's URL; a private store needs auth",
-    "size-limited": "use another mirror for this file",
-    "auth-required": "give the mirror `auth` in the TOML file, or an entry in ~/.netrc",
-    "forbidden": "check the mirror's URL and its rights, or use another mirror",
-    "not-found": "check the mirror's URL: the file name is appended to it",
-    "server-error": "try again later, or use another mirror",
-    "stalled": "try again (the part is kept), or lower min_speed_bytes_per_s",
-    "truncated": "try again: the part is kept and resumed",
-    "reset": "try again: the part is kept and resumed",
-    "redirect-loop": "check the mirror's URL; a login page may stand before it",
-    "insecure-redirect": "use the final https address, or set allow_http_redirect for this mirror",
-    "wrong-content": "check the mirror's URL in a browser",
-    "impostor": "use another mirror; a cache on the way may hold the wrong file",
-    "too-large": "check the mirror's URL",
-    "checksum-mismatch": "use another mirror; something on the way may change files",
-    "deadline": "raise --deadline_s, or use a nearer mirror",
-    "offline": f"drop --offline and FMNIST_TFDS_OFFLINE, {_MANUAL}",
-    "unsupported-scheme": "use http, https, file, or install the extra: "
-    "pip install 'fmnist_tfds[cloud]'",
-}
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cause:
+    """One row: a cause and every fact about it.
+
+    Attributes:
+        name: the word in messages, receipts and the doctor's report.
+        meaning: one line; the evidence where nothing more exact was seen.
+        remedy: what the user can do, one line.
+        owner: whose it is where the other sources do not say otherwise.
+        stage: the stage of the doctor's examination that it always belongs to; None where it
+            is the stage in which it was met.
+        is_transient: another attempt at the same mirror may succeed.
+        disables_mirror: the whole mirror suffers, not one file: it is tried last from now on.
+        is_silence: no response of any kind arrived.
+        is_unreachable: the connection failed or broke; the other sources show whether the server
+            or the own line is down.
+        keeps_part: what arrived may be the beginning of the right file and can be resumed.
+        permission_helps: the firewall administrator can mend it.
+        lacks_the_file: the source does not hold the file: permission would not help.
+        note: one more sentence for docs/causes.md.
+    """
+
+    name: CauseName
+    meaning: str
+    remedy: str
+    owner: Owner = "server"
+    stage: Stage | None = None
+    is_transient: bool = False
+    disables_mirror: bool = False
+    is_silence: bool = False
+    is_unreachable: bool = False
+    keeps_part: bool = True
+    permission_helps: bool = False
+    lacks_the_file: bool = False
+    note: str = ""
+
+
+# fmt: off
+_ROWS = (
+    Cause("dns-failure", "the host name could not be resolved",
+          "check the host name, DNS and the VPN; behind a proxy set HTTPS_PROXY",
+          owner="own line", stage="dns", is_transient=True, disables_mirror=True, is_silence=True,
+          is_unreachable=True),
+    Cause("connect-refused", "nothing accepts connections there, or a firewall refuses them",
+          "check host and port; behind a proxy set HTTPS_PROXY", stage="tcp", is_transient=True,
+          disables_mirror=True, is_unreachable=True, permission_helps=True),
+    Cause("connect-timeout", "no connection was made in time",
+          "the firewall may drop this address: allow it, or set HTTPS_PROXY", owner="own line",
+          stage="tcp", is_transient=True, disables_mirror=True, is_silence=True,
+          is_unreachable=True, permission_helps=True),
+    Cause("tls-untrusted", "the server's certificate is not trusted, expired, or for another host",
+          "check the clock; for a private authority set ca_bundle or REQUESTS_CA_BUNDLE",
+          stage="tls", disables_mirror=True),
+    Cause("tls-intercepted",
+          "a firewall re-signs TLS traffic with an authority that is not trusted here",
+          "get that authority's PEM file from your network team: ca_bundle, or REQUESTS_CA_BUNDLE",
+          owner="interception", stage="tls", disables_mirror=True, permission_helps=True),
+    Cause("proxy-auth-required", "the proxy wants a user name and password",
+          "put user:password into the proxy URL, http://user:password@proxy:port", owner="proxy",
+          stage="proxy", disables_mirror=True),
+    Cause("proxy-auth-ntlm", "the proxy wants NTLM or Negotiate (Kerberos) authentication",
+          f"run a local proxy that speaks it, such as cntlm or px, and point "
+          f"HTTPS_PROXY there; {_MANUAL}",
+          owner="proxy", stage="proxy", disables_mirror=True),
+    Cause("proxy-denied", "a proxy or web filter refuses this address",
+          f"ask for this host to be allowed in the proxy, use another mirror, {_MANUAL}",
+          owner="proxy", stage="proxy", disables_mirror=True, permission_helps=True),
+    Cause("captive-portal", "the network wants a login in a browser first",
+          "open a browser, log in to the network, and run this again", owner="interception",
+          disables_mirror=True),
+    Cause("waf-blocked", "the site's firewall or bot check refused the request",
+          "use another mirror, or try from another network"),
+    Cause("user-agent-blocked", "the site refuses this kind of client",
+          "use another mirror"),
+    Cause("geo-blocked", "the site is not available in this country, or for legal reasons",
+          f"use another mirror, {_MANUAL}"),
+    Cause("rate-limited", "too many requests were made from this address",
+          "wait, or use another mirror; share one copy with `fmnist-tfds serve`",
+          is_transient=True),
+    Cause("object-missing-or-private", "the object store has no such file, or does not show it",
+          "check the mirror's URL; a private store needs auth"),
+    Cause("size-limited", "the server does not serve files of this size",
+          "use another mirror for this file", lacks_the_file=True),
+    Cause("auth-required", "the server wants credentials",
+          "give the mirror `auth` in the TOML file, or an entry in ~/.netrc"),
+    Cause("forbidden", "the server refuses access",
+          "check the mirror's URL and its rights, or use another mirror"),
+    Cause("not-found", "the server has no such file",
+          "check the mirror's URL: the file name is appended to it", lacks_the_file=True),
+    Cause("server-error", "the server or a gateway before it failed",
+          "try again later, or use another mirror", is_transient=True),
+    Cause("stalled", "the transfer stopped, or was slower than the minimum speed",
+          "try again (the part is kept), or lower min_speed_bytes_per_s", is_transient=True,
+          disables_mirror=True, is_unreachable=True),
+    Cause("slow", "the transfer was slower than the minimum speed",
+          "use a nearer mirror, or lower min_speed_bytes_per_s", is_transient=True,
+          disables_mirror=True, is_unreachable=True),
+    Cause("truncated", "the body ended before it was complete",
+          "try again: the part is kept and resumed", is_transient=True),
+    Cause("reset", "the connection was cut",
+          "try again: the part is kept and resumed", is_transient=True, is_unreachable=True),
+    Cause("redirect-loop", "too many redirects",
+          "check the mirror's URL; a login page may stand before it"),
+    Cause("insecure-redirect", "a redirect leads to a place that is not safe to follow",
+          "use the final https address, or set allow_http_redirect for this mirror"),
+    Cause("wrong-content", "something else than the file was served",
+          "check the mirror's URL in a browser", disables_mirror=True, lacks_the_file=True),
+    Cause("impostor", "another data set was served under this name",
+          "use another mirror; a cache on the way may hold the wrong file", disables_mirror=True,
+          lacks_the_file=True, keeps_part=False),
+    Cause("too-large", "the body is larger than the file can be",
+          "check the mirror's URL", stage="content", disables_mirror=True, keeps_part=False),
+    Cause("checksum-mismatch", "the bytes are not those published",
+          "use another mirror; something on the way may change files", disables_mirror=True,
+          lacks_the_file=True, keeps_part=False),
+    Cause("deadline", "the time for the whole job was used up",
+          "raise --deadline_s, or use a nearer mirror", owner="own line", is_unreachable=True),
+    Cause("offline", "the network is switched off for this job",
+          f"drop --offline and FMNIST_TFDS_OFFLINE, {_MANUAL}", owner="this machine"),
+    Cause("unsupported-scheme", "the kind of URL cannot be fetched",
+          "use http, https, file, or install the extra: pip install 'fmnist_tfds[cloud]'",
+          owner="this machine", disables_mirror=True,
+          note="A proxy setting that is not a URL has this cause too: the message names the "
+          "variable or table that holds it."),
+)
+# fmt: on
+
+CAUSES: Mapping[CauseName, Cause] = {cause.name: cause for cause in _ROWS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,11 +187,17 @@ class Explanation:
         remedy: what the user can do, one line.
     """
 
-    cause: str
+    cause: CauseName
     evidence: str
     remedy: str
 
 
-def named(cause: str, evidence: str = "", remedy: str = "") -> Explanation:
-    """The explanation of a known cause; evidence and remedy default to the vocabulary's."""
-    return Explanation(cause, evidence or CAUSES[cause], remedy or REMEDIES[cause])
+def named(cause: CauseName, evidence: str = "", remedy: str = "") -> Explanation:
+    """The explanation of a known cause; evidence and remedy default to the table's."""
+    row = CAUSES[cause]
+    return Explanation(cause, evidence or row.meaning, remedy or row.remedy)
+
+
+def shortened(text: str) -> str:
+    """Evidence fit to be shown, once its secrets are masked: at most 300 characters."""
+    return text if len(text) <= _MOST_EVIDENCE else f"{text[:_MOST_EVIDENCE]}…"

@@ -1,12 +1,14 @@
 """An exception of requests, urllib3, ssl or socket -> cause and evidence. Opens nothing.
 
-Types and structured fields decide, never a text.
+Types and structured fields decide, never a text. The one exception is the answer of a proxy to
+CONNECT, which http.client hands on only inside an OSError's text.
 """
 
 from __future__ import annotations
 
 import errno
 import http.client
+import re
 import socket
 import ssl
 import urllib.parse
@@ -16,8 +18,10 @@ import requests
 import urllib3.exceptions
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, certificates
+from fmnist_tfds.download.diagnosis import causes, certificates, responses
 
+# http.client: OSError("Tunnel connection failed: 403 Forbidden").
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 # openssl/x509_vfy.h: the codes say what failed; the texts differ between versions.
 _CERTIFICATE_CODES = {
     9: "is not valid yet",
@@ -29,7 +33,7 @@ _CERTIFICATE_CODES = {
     62: "is for another host name",
     64: "is for another address",
 }
-# What OpenSSL calls a server's wish for a certificate of ours, in TLS 1.3 and 1.2.
+# OpenSSL's names for a server that requires a client certificate, in TLS 1.3 and 1.2.
 _CLIENT_CERTIFICATE = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "PEER_DID_NOT_RETURN_A_CERTIFICATE")
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 _REFUSED = {
@@ -39,19 +43,57 @@ _REFUSED = {
     errno.EACCES: "connecting is not permitted on this machine",
     errno.EPERM: "connecting is not permitted on this machine",
 }
-_MOST_EVIDENCE = 300
 _CUT = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 
 
-def explain(
-    chain: Sequence[BaseException], *, url: str, route: settings.Route, issuer: str
+def from_exception(
+    error: BaseException, *, url: str, route: settings.Route, issuer: str = ""
 ) -> causes.Explanation:
-    """Why an attempt that raised the exceptions of `chain` failed; see `explain.from_exception`."""
-    for look in (_redirects, _tls, _name_lookup, _timeouts, _cut):
-        if found := look(chain, url, route, issuer):
-            return found
-    error = chain[0]
-    return causes.named("server-error", f"{type(error).__name__}: {one_line(str(error))}")
+    """Why an attempt that raised `error` failed.
+
+    Args:
+        error: what requests, urllib3, ssl or socket raised.
+        url: the URL that was requested.
+        route: how it was reached.
+        issuer: who signed the certificate that was presented, where a second connection looked
+            (`second_look.presented_issuer`); the exception itself does not say.
+    """
+    if status := _tunnel_status(error):
+        return responses.from_tunnel(status, {}, url=url, route=route)
+    chain, where = list(chain_of(error)), _target(url, route)
+    return (
+        _address(chain, url, route)
+        or _tls(chain, url, where, issuer)
+        or _name_lookup(chain, url, route)
+        or _timeout(chain, where)
+        or _cut(chain, where)
+        or causes.named("server-error", f"{where}: {_words(error)}")
+    )
+
+
+def _words(error: BaseException) -> str:
+    """An exception that no rule knows, without Python's names for it.
+
+    The texts of Python's own exceptions speak of our code, those of other packages (botocore,
+    gcsfs) of the server.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return _one_line(error.strerror)
+    text = "" if type(error).__module__ == "builtins" else _one_line(str(error))
+    return text or "the response could not be understood"
+
+
+def is_tunnel_refusal(error: BaseException) -> bool:
+    """True if a proxy answered CONNECT with something else than 200."""
+    return _tunnel_status(error) != 0
+
+
+def _tunnel_status(error: BaseException) -> int:
+    for link in chain_of(error):
+        answer = _TUNNEL.match(str(link)) if isinstance(link, OSError) else None
+        if answer:
+            return int(answer.group(1))
+    return 0
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
@@ -75,8 +117,8 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
         queue.extend(e for e in inner if isinstance(e, BaseException))
 
 
-def _redirects(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+def _address(
+    chain: Sequence[BaseException], url: str, route: settings.Route
 ) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, requests.TooManyRedirects):
@@ -86,7 +128,7 @@ def _redirects(
         ).lower().startswith("socks"):
             return causes.named(
                 "unsupported-scheme",
-                f"{proxy_name(route)}: SOCKS support is not installed",
+                f"{responses.proxy_name(route)}: SOCKS support is not installed",
                 "pip install 'fmnist_tfds[socks]'",
             )
         if isinstance(error, (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)):
@@ -95,7 +137,7 @@ def _redirects(
 
 
 def _tls(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+    chain: Sequence[BaseException], url: str, where: str, issuer: str
 ) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -114,18 +156,18 @@ def _tls(
         if isinstance(error, ssl.SSLError) and error.reason in _CLIENT_CERTIFICATE:
             return causes.named(
                 "auth-required",
-                f"{_target(url, route)}: the server wants a client certificate",
+                f"{where}: the server wants a client certificate",
                 "give the mirror client_cert in the TOML file",
             )
         if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
             return causes.named(
-                "tls-untrusted", f"TLS failed: {error.reason or one_line(str(error))}"
+                "tls-untrusted", f"TLS failed: {error.reason or _one_line(str(error))}"
             )
     return None
 
 
 def _name_lookup(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
+    chain: Sequence[BaseException], url: str, route: settings.Route
 ) -> causes.Explanation | None:
     unresolved = (socket.gaierror, urllib3.exceptions.NameResolutionError)
     if any(isinstance(error, unresolved) for error in chain):
@@ -135,67 +177,51 @@ def _name_lookup(
     return None
 
 
-def _timeouts(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
-) -> causes.Explanation | None:
+def _timeout(chain: Sequence[BaseException], where: str) -> causes.Explanation | None:
     connecting = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     # NewConnectionError is a ConnectTimeoutError in urllib3 2, also when nothing timed out.
     refused = (urllib3.exceptions.NewConnectionError,)
     for error in chain:
         if isinstance(error, OSError) and error.errno in _REFUSED:
-            return causes.named(
-                "connect-refused", f"{_target(url, route)}: {_REFUSED[error.errno]}"
-            )
+            return causes.named("connect-refused", f"{where}: {_REFUSED[error.errno]}")
         if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-            return causes.named("connect-timeout", f"{_target(url, route)}: no answer")
+            return causes.named("connect-timeout", f"{where}: no answer")
     for error in chain:
         if isinstance(error, connecting) and not isinstance(error, refused):
-            return causes.named("connect-timeout", f"{_target(url, route)}: no connection in time")
+            return causes.named("connect-timeout", f"{where}: no connection in time")
     for error in chain:
         if isinstance(error, (TimeoutError, urllib3.exceptions.ReadTimeoutError, requests.Timeout)):
-            return causes.named("stalled", f"{_target(url, route)}: nothing came in time")
+            return causes.named("stalled", f"{where}: no data arrived in time")
     return None
 
 
-def _cut(
-    chain: Sequence[BaseException], url: str, route: settings.Route, issuer: str
-) -> causes.Explanation | None:
+def _cut(chain: Sequence[BaseException], where: str) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, OSError) and error.errno in _CUT:
-            return causes.named("reset", f"{_target(url, route)}: connection reset")
+            return causes.named("reset", f"{where}: connection reset")
     for error in chain:
         if isinstance(error, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
             left = f": {error.expected:,} bytes are missing" if error.expected else ""
             return causes.named("truncated", f"the body ended early{left}")
     for error in chain:
-        if isinstance(error, (http.client.RemoteDisconnected, urllib3.exceptions.ProtocolError)):
-            return causes.named("reset", f"{_target(url, route)}: closed without a proper answer")
-        if isinstance(error, (requests.exceptions.ChunkedEncodingError, http.client.HTTPException)):
-            return causes.named("reset", f"{_target(url, route)}: the answer is not valid HTTP")
+        if isinstance(error, http.client.RemoteDisconnected):
+            return causes.named("reset", f"{where}: closed without a response")
         if isinstance(error, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)):
-            return causes.named(
-                "connect-refused", f"{_target(url, route)}: the proxy cannot be used"
-            )
+            return causes.named("connect-refused", f"{where}: the proxy cannot be used")
+    for error in chain:
+        if isinstance(error, (requests.exceptions.ChunkedEncodingError, http.client.HTTPException)):
+            return causes.named("reset", f"{where}: the response is not valid HTTP")
+    if any(isinstance(error, urllib3.exceptions.ProtocolError) for error in chain):
+        return causes.named("reset", f"{where}: closed without a complete response")
     return None
-
-
-def proxy_name(route: settings.Route) -> str:
-    """host:port of the route's proxy, without user and password."""
-    parts = urllib.parse.urlsplit(route.proxy or "")
-    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or "a proxy"
 
 
 def _target(url: str, route: settings.Route) -> str:
     if route.proxy:
-        return f"proxy {proxy_name(route)}"
+        return f"proxy {responses.proxy_name(route)}"
     return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     """`text` without line breaks. Not cut: half a secret would be no secret that can be found."""
     return " ".join(text.split())
-
-
-def shortened(text: str) -> str:
-    """Evidence fit to be shown, once its secrets are masked: at most 300 characters."""
-    return text if len(text) <= _MOST_EVIDENCE else f"{text[:_MOST_EVIDENCE]}…"

@@ -1,6 +1,6 @@
 """The error documents of object stores: S3, Google, Azure, Alibaba OSS, Baidu BOS. Pure.
 
-Sources stand beside the fixtures in `tests/download/explain_cases.py`.
+Sources stand beside the fixtures in `tests/download/diagnosis/explain_cases.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+
+from fmnist_tfds.download.diagnosis import causes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class StorageError:
 
     service: str
     code: str
-    cause: str
+    cause: causes.CauseName
 
 
 _CODE = re.compile(r"<code>\s*([a-z][a-z0-9_.]*)\s*</code>", re.IGNORECASE)
@@ -45,8 +47,8 @@ _STORE_WORDS = (
     ("no such object:", "Google Cloud Storage"),
     ("<requestid>", "Amazon S3"),
 )
-_STORE_CODES = {
-    # A store that does not let strangers list a bucket answers 403 for a missing key too.
+_STORE_CODES: Mapping[str, causes.CauseName] = {
+    # A store that lets only its owner list a bucket answers 403 for a missing key too.
     "accessdenied": "object-missing-or-private",
     "allaccessdisabled": "object-missing-or-private",
     "publicaccessnotpermitted": "object-missing-or-private",

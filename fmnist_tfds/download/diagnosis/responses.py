@@ -1,47 +1,22 @@
-"""A failed response or exception -> cause, evidence, remedy. Pure: opens nothing, raises nothing.
+"""A response that is not the file -> cause, evidence, remedy. Pure: opens nothing, raises nothing.
 
-Types, structured fields and the marks in `signatures` decide. The one exception is the answer of
-a proxy to CONNECT, which http.client hands on only inside an OSError's text.
+Status, headers and the marks in `block_pages` and `object_stores` decide.
 """
 
 from __future__ import annotations
 
-import re
 import urllib.parse
 from collections.abc import Mapping
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import block_pages, causes, exceptions, object_stores
-
-CAUSES = causes.CAUSES
-Explanation = causes.Explanation
-named = causes.named
+from fmnist_tfds.download.diagnosis import block_pages, causes, object_stores
+from fmnist_tfds.formats import identify
 
 _PROXY_SCHEMES = {"basic", "digest", "bearer", "ntlm", "negotiate", "kerberos"}
-# http.client: OSError("Tunnel connection failed: 403 Forbidden").
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-
-
-def from_exception(
-    error: BaseException, *, url: str, route: settings.Route, issuer: str = ""
-) -> causes.Explanation:
-    """Why an attempt that raised `error` failed.
-
-    Args:
-        error: what requests, urllib3, ssl or socket raised.
-        url: the URL that was asked for.
-        route: how it was reached.
-        issuer: who signed the certificate that was presented, where somebody looked
-            (`second_look.presented_issuer`); the exception itself does not say.
-    """
-    if status := _tunnel_status(error):
-        return from_tunnel(status, {}, url=url, route=route)
-    chain = list(exceptions.chain_of(error))
-    return exceptions.explain(chain, url=url, route=route, issuer=issuer)
 
 
 def malformed_proxy(route: settings.Route) -> causes.Explanation | None:
-    """Why nothing can be asked along `route`, or None where its proxy is a URL."""
+    """Why `route` cannot be used, or None where its proxy is a URL."""
     problem = settings.proxy_problem(route.proxy) if route.proxy else ""
     if not problem:
         return None
@@ -52,20 +27,13 @@ def malformed_proxy(route: settings.Route) -> causes.Explanation | None:
     )
 
 
-def is_tunnel_refusal(error: BaseException) -> bool:
-    """True if a proxy answered CONNECT with something else than 200."""
-    return _tunnel_status(error) != 0
+def proxy_name(route: settings.Route) -> str:
+    """host:port of the route's proxy, without user and password."""
+    parts = urllib.parse.urlsplit(route.proxy or "")
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or "a proxy"
 
 
-def _tunnel_status(error: BaseException) -> int:
-    for link in exceptions.chain_of(error):
-        answer = _TUNNEL.match(str(link)) if isinstance(link, OSError) else None
-        if answer:
-            return int(answer.group(1))
-    return 0
-
-
-_BY_STATUS = {
+_BY_STATUS: Mapping[int, causes.CauseName] = {
     401: "auth-required",
     403: "forbidden",
     404: "not-found",
@@ -86,7 +54,7 @@ def from_tunnel(
     if status == 407:
         return _proxy_authentication(headers, route)
     host = urllib.parse.urlsplit(url).hostname or url
-    evidence = f"{status} from {exceptions.proxy_name(route)} for CONNECT {host}"
+    evidence = f"{status} from {proxy_name(route)} for CONNECT {host}"
     lower = {name.lower(): value for name, value in headers.items()}
     if squid := _squid(lower):
         return causes.named(squid, f"{evidence} (squid: {lower['x-squid-error']})")
@@ -117,7 +85,7 @@ def from_response(
         return _proxy_authentication(headers, route)
     if squid := _squid(lower):
         return causes.named(
-            squid, f"{status} from {exceptions.proxy_name(route)} (squid: {lower['x-squid-error']})"
+            squid, f"{status} from {proxy_name(route)} (squid: {lower['x-squid-error']})"
         )
     if signature := block_pages.recognise(status, lower, text.lower()):
         return causes.named(signature.cause, f"{by}: {signature.vendor}")
@@ -132,7 +100,7 @@ def from_response(
     if status == 503 and "retry-after" in lower:
         return causes.named("rate-limited", f"{by}: asked to come back later")
     if status == 200:
-        return _page(text, by)
+        return _page(body_start, by)
     cause = _BY_STATUS.get(status, "server-error" if status >= 500 else "forbidden")
     return causes.named(cause, by)
 
@@ -141,7 +109,7 @@ def _proxy_authentication(headers: Mapping[str, str], route: settings.Route) -> 
     offers = ", ".join(v for k, v in headers.items() if k.lower() == "proxy-authenticate")
     schemes = {offer.split()[0].lower() for offer in offers.split(",") if offer.strip()}
     schemes &= _PROXY_SCHEMES  # the rest may be anything
-    evidence = f"407 from {exceptions.proxy_name(route)}"
+    evidence = f"407 from {proxy_name(route)}"
     if schemes & {"ntlm", "negotiate", "kerberos"} and "basic" not in schemes:
         return causes.named(
             "proxy-auth-ntlm", f"{evidence}, which offers {', '.join(sorted(schemes))}"
@@ -150,7 +118,7 @@ def _proxy_authentication(headers: Mapping[str, str], route: settings.Route) -> 
     return causes.named("proxy-auth-required", evidence + refused)
 
 
-def _squid(headers: Mapping[str, str]) -> str | None:
+def _squid(headers: Mapping[str, str]) -> causes.CauseName | None:
     said = headers.get("x-squid-error", "")
     exact = block_pages.SQUID_ERRORS.get(said)
     return exact or block_pages.SQUID_ERRORS.get(said.partition(" ")[0])
@@ -164,19 +132,17 @@ def _redirect(status: int, headers: Mapping[str, str], url: str) -> causes.Expla
     return causes.named("redirect-loop", f"{status} from {here} to {settings.mask_url(target)}")
 
 
-def _page(text: str, by: str) -> causes.Explanation:
-    lower = text.lower()
-    if block_pages.is_portal(lower):
+def _page(body_start: bytes, by: str) -> causes.Explanation:
+    if block_pages.is_portal(body_start.decode("utf-8", errors="replace").lower()):
         return causes.named("captive-portal", f"{by}: a login page")
-    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title>", text, re.IGNORECASE | re.DOTALL)
-    called = f" titled {exceptions.one_line(title.group(1))!r}" if title else ""
-    is_page = "<html" in lower or "<!doctype html" in lower
-    return causes.named(
-        "wrong-content", f"{by}: {f'a web page{called}' if is_page else 'another file'}"
-    )
+    title = identify.page_title(body_start)
+    # Not cut: a cut secret could no longer be found and masked.
+    page = f"a web page titled {title!r}" if title else "a web page"
+    what = "another file" if title is None else page
+    return causes.named("wrong-content", f"{by}: {what}")
 
 
-_BY_VERDICT = {
+_BY_VERDICT: Mapping[str, causes.CauseName] = {
     "lfs-pointer": "wrong-content",
     "truncated": "truncated",
     "corrupt": "checksum-mismatch",

@@ -6,12 +6,12 @@ import dataclasses
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.cache import store
-from fmnist_tfds.download.diagnosis import exceptions, responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, library_logs, transfer
 from fmnist_tfds.formats import identify
 
@@ -23,7 +23,7 @@ class Attempt:
     Attributes:
         url: masked.
         outcome: "ok", "failed", or "cancelled" where another mirror was faster.
-        cause: a word of `explain.CAUSES`, or "".
+        cause: a word of `causes.CAUSES`, or "".
         http_status: status of the last response, or None.
         bytes: body bytes received.
         seconds: how long it took.
@@ -33,7 +33,7 @@ class Attempt:
 
     url: str
     outcome: str
-    cause: str = ""
+    cause: causes.CauseName | Literal[""] = ""
     http_status: int | None = None
     bytes: int = 0
     seconds: float = 0.0
@@ -85,7 +85,7 @@ class Lap:
         """The URL, masked."""
         return settings.mask_url(self.mirror.url_for(self._file.name))
 
-    def call_off(self, why: responses.Explanation | None) -> Attempt:
+    def call_off(self, why: causes.Explanation | None) -> Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
         self.watch.cancel()
         # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left
@@ -118,7 +118,7 @@ class Lap:
 
     def _stopped_by(self, error: errors.FmnistError) -> Attempt:
         self.error = error
-        return self._result("failed", responses.named("server-error", error.message))
+        return self._result("failed", causes.named("server-error", error.message))
 
     def _try(self) -> Attempt:
         part = self._store.part_path(self._file)
@@ -176,7 +176,7 @@ class Lap:
     def _result(
         self,
         outcome: str,
-        why: responses.Explanation | None = None,
+        why: causes.Explanation | None = None,
         status: int | None = None,
     ) -> Attempt:
         return Attempt(
@@ -186,7 +186,7 @@ class Lap:
             http_status=status,
             bytes=self.watch.received,
             seconds=round(self._clock() - self.watch.started, 3),
-            evidence=exceptions.shortened(self._secrets.mask(why.evidence)) if why else "",
+            evidence=causes.shortened(self._secrets.mask(why.evidence)) if why else "",
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
@@ -204,9 +204,9 @@ class Lap:
         }
 
 
-def _is_worth_keeping(part: pathlib.Path, problem: responses.Explanation | None) -> bool:
+def _is_worth_keeping(part: pathlib.Path, problem: causes.Explanation | None) -> bool:
     """True if `part` looks like the beginning of a file that can be resumed."""
-    if problem is not None and problem.cause in ("too-large", "impostor", "checksum-mismatch"):
+    if problem is not None and not causes.CAUSES[problem.cause].keeps_part:
         return False
     try:
         with part.open("rb") as stream:

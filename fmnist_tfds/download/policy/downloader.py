@@ -15,7 +15,7 @@ from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import progress
 from fmnist_tfds.download.cache import store as stores
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, hedging, mirror_health, retry
 from fmnist_tfds.download.transport import credentials
 
@@ -141,7 +141,7 @@ class _Job:
 
     def overdue(self, file: catalog.SourceFile) -> FileResult:
         """The result of a file whose thread had not come back when time was long up."""
-        late = responses.named("deadline")
+        late = causes.named("deadline")
         urls = [settings.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
         unheard = [Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls]
         return FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
@@ -262,8 +262,9 @@ class _Job:
     def _learn(self, one: attempt.Lap, hopeless: set[settings.Mirror]) -> None:
         assert one.attempt is not None
         cause = one.attempt.cause
+        assert cause, "a failed attempt has a cause"
         self.health.failed(one.mirror, cause)
-        if cause not in mirror_health.TRANSIENT:
+        if not causes.CAUSES[cause].is_transient:
             hopeless.add(one.mirror)
         wait_s = retry.retry_after_s(one.retry_after, self.wall())
         if wait_s is not None:
@@ -272,5 +273,5 @@ class _Job:
             is_new = (one.mirror, cause) not in self._noted
             self._noted.add((one.mirror, cause))
         if is_new:  # four files and three rounds would say it twelve times
-            why = one.attempt.evidence or responses.CAUSES.get(cause, "")
+            why = one.attempt.evidence or causes.CAUSES[cause].meaning
             self.report.note(f"{one.attempt.url}: {cause}: {why}")

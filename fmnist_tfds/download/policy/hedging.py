@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import progress
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, mirror_health
 
 _POLL_S = 0.05
@@ -73,7 +73,7 @@ class Race:
                 break
             self._guard(outcome)
             if self._stopped.is_set() or self._clock() >= self._deadline_s:
-                self._end_all(outcome, responses.named("deadline"))
+                self._end_all(outcome, causes.named("deadline"))
                 return outcome
         self._end_all(outcome, None)
         return outcome
@@ -108,7 +108,7 @@ class Race:
                 if one.attempt.outcome == "ok":
                     outcome.winner = one
 
-    def _hopeless(self, one: attempt.Lap) -> responses.Explanation | None:
+    def _hopeless(self, one: attempt.Lap) -> causes.Explanation | None:
         """Why a running lap should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
@@ -117,7 +117,7 @@ class Race:
         if not watch.is_connected and not watch.received:
             limit = network.connect_timeout_s + 0.5
             if now - watch.started > limit:
-                return responses.named(
+                return causes.named(
                     "connect-timeout", f"no connection within {network.connect_timeout_s:g} s"
                 )
             return None
@@ -127,11 +127,11 @@ class Race:
             return None
         rate = (watch.received - count) / (now - since)
         if rate < network.min_speed_bytes_per_s or not watch.received:
-            return responses.named("stalled", f"{rate:,.0f} bytes/s during {now - since:.0f} s")
+            return causes.named("stalled", f"{rate:,.0f} bytes/s during {now - since:.0f} s")
         self._speed[one] = (now, watch.received)
         return None
 
-    def _end_all(self, outcome: Outcome, why: responses.Explanation | None) -> None:
+    def _end_all(self, outcome: Outcome, why: causes.Explanation | None) -> None:
         for one in self._running:
             one.attempt = one.call_off(why)
             outcome.ended.append(one)

@@ -12,44 +12,9 @@ from typing import Any
 
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.cache import receipts
+from fmnist_tfds.download.diagnosis import causes
 
 REMEMBERED_S = 900.0
-
-# Worth another try later, at the same mirror.
-TRANSIENT = frozenset(
-    {
-        "dns-failure",
-        "connect-refused",
-        "connect-timeout",
-        "stalled",
-        "truncated",
-        "reset",
-        "server-error",
-        "rate-limited",
-    }
-)
-# What says that the place cannot be reached, or that it serves wrong bytes: all files suffer.
-_OUT = frozenset(
-    {
-        "dns-failure",
-        "connect-refused",
-        "connect-timeout",
-        "tls-untrusted",
-        "tls-intercepted",
-        "proxy-auth-required",
-        "proxy-auth-ntlm",
-        "proxy-denied",
-        "captive-portal",
-        "unsupported-scheme",
-        "impostor",
-        "wrong-content",
-        "checksum-mismatch",
-        "too-large",
-        "stalled",
-    }
-)
-# Nothing was heard from anybody.
-_SILENT = frozenset({"dns-failure", "connect-timeout"})
 
 
 class Health:
@@ -71,12 +36,12 @@ class Health:
         }
         self.mirrors = tuple(sorted(mirrors, key=lambda m: settings.mask_url(m.url) in remembered))
 
-    def failed(self, mirror: settings.Mirror, cause: str) -> None:
+    def failed(self, mirror: settings.Mirror, cause: causes.CauseName) -> None:
         """An attempt at `mirror` failed."""
         with self._lock:
-            if cause not in _SILENT:
+            if not causes.CAUSES[cause].is_silence:
                 self.is_alive = True
-            if cause in _OUT and mirror not in self._good:
+            if causes.CAUSES[cause].disables_mirror and mirror not in self._good:
                 self._out.setdefault(mirror, cause)
 
     def served(self, mirror: settings.Mirror) -> None:

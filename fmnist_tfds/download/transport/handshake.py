@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, certificates, responses
+from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 from fmnist_tfds.download.transport import second_look
 
 
@@ -91,7 +91,7 @@ class Way:
             waited = f"no answer from the DNS for {self._host} within {self._timeout_s * 2:g} s"
             return Step(why=causes.named("dns-failure", waited))
         if isinstance(found, OSError):
-            return Step(why=responses.from_exception(found, url=self._url, route=self._route))
+            return Step(why=exceptions.from_exception(found, url=self._url, route=self._route))
         return Step(", ".join(dict.fromkeys(str(entry[4][0]) for entry in found[:3])))
 
     def connect(self) -> Step:
@@ -103,7 +103,7 @@ class Way:
             late = f"{what}{self._host}:{self._port}: no connection within {self._timeout_s:g} s"
             return Step(why=causes.named("connect-timeout", late))
         except OSError as error:
-            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+            return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         return Step(f"{self._host}:{self._port}")
 
     def tunnel(self) -> Step:
@@ -116,7 +116,7 @@ class Way:
         try:
             status, headers = second_look.tunnel(self._socket, self._url, self._proxy)
         except (OSError, http.client.HTTPException) as error:
-            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+            return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         self.proxy_said = next(
             (headers[name] for name in ("via", "proxy-agent", "server") if headers.get(name)), ""
         )
@@ -144,7 +144,7 @@ class Way:
             der = wrapped.getpeercert(binary_form=True)
             self.issuer = certificates.issuer_of(der) if der else ""
         except (OSError, ValueError) as error:
-            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+            return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         return Step(f"{wrapped.version()}, signed by {self.issuer or 'unknown'}")
 
     def listen(self) -> Step:
@@ -159,7 +159,7 @@ class Way:
         except TimeoutError:
             return Step("nothing")
         except OSError as error:
-            return Step(why=responses.from_exception(error, url=self._url, route=self._route))
+            return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         return Step()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, session
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ def follow(
             return response
         url = target
     delivery.status = response.status_code
-    delivery.problem = responses.named("redirect-loop", f"more than {MOST} redirects")
+    delivery.problem = causes.named("redirect-loop", f"more than {MOST} redirects")
     return None
 
 
-def _refusal(url: str, target: str, mirror: settings.Mirror) -> responses.Explanation | None:
+def _refusal(url: str, target: str, mirror: settings.Mirror) -> causes.Explanation | None:
     here, there = urllib.parse.urlsplit(url).scheme, urllib.parse.urlsplit(target).scheme.lower()
     if there not in settings.HTTP_SCHEMES:
-        return responses.named("insecure-redirect", f"leads to {there}://, which is never followed")
+        return causes.named("insecure-redirect", f"leads to {there}://, which is never followed")
     if here == "https" and there == "http" and not mirror.allow_http_redirect:
         shown = settings.mask_url(target)
-        return responses.named("insecure-redirect", f"leads from https to {shown}")
+        return causes.named("insecure-redirect", f"leads from https to {shown}")
     return None

@@ -14,13 +14,13 @@ import urllib.parse
 from collections.abc import Mapping
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, certificates, responses
+from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 
 
 def from_exception(
     error: BaseException, *, url: str, route: settings.Route, timeout_s: float
 ) -> causes.Explanation:
-    """As `explain.from_exception`, with a second connection where that tells more.
+    """As `exceptions.from_exception`, with a second connection where that tells more.
 
     Args:
         error: what requests, urllib3, ssl or socket raised.
@@ -28,14 +28,14 @@ def from_exception(
         route: how it was reached.
         timeout_s: for the second connection; it is not made where there is no time left.
     """
-    found = responses.from_exception(error, url=url, route=route)
+    found = exceptions.from_exception(error, url=url, route=route)
     if timeout_s <= 0:
         return found
-    if responses.is_tunnel_refusal(error) and (answer := _ask_proxy(url, route, timeout_s)):
+    if exceptions.is_tunnel_refusal(error) and (answer := _ask_proxy(url, route, timeout_s)):
         return responses.from_tunnel(*answer, url=url, route=route)
     if found.cause == "tls-untrusted":
         issuer = presented_issuer(url, route, timeout_s)
-        return responses.from_exception(error, url=url, route=route, issuer=issuer)
+        return exceptions.from_exception(error, url=url, route=route, issuer=issuer)
     return found
 
 

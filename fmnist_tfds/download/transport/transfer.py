@@ -24,7 +24,7 @@ import requests
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.cache import store
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
     credentials,
     handshake,
@@ -108,7 +108,7 @@ class Order:
 class Delivery:
     """How it went; `problem` is None if the body arrived whole. `hops`: the URLs asked."""
 
-    problem: responses.Explanation | None = None
+    problem: causes.Explanation | None = None
     status: int | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     retry_after: str = ""
@@ -139,9 +139,9 @@ def run(order: Order, watch: Watch) -> Delivery:
     except (Cancelled, errors.FmnistError):
         raise
     except FileNotFoundError:
-        delivery.problem = responses.named("not-found", "there is no such file")
+        delivery.problem = causes.named("not-found", "there is no such file")
     except PermissionError as error:
-        delivery.problem = responses.named("forbidden", f"{error.strerror or error}")
+        delivery.problem = causes.named("forbidden", f"{error.strerror or error}")
     except Exception as error:  # noqa: BLE001 (requests, urllib3, ssl, fsspec: explained, kept)
         watch.check()
         delivery.problem = second_look.from_exception(
@@ -227,14 +227,12 @@ def _promised(response: requests.Response, offset: int) -> int | None:
 
 def _copy(
     order: Order, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
-) -> responses.Explanation | None:
+) -> causes.Explanation | None:
     """Appends the body to the part, without its first `skip` bytes."""
     limit = identify.limit_bytes(order.dataset, order.file)
     watch.size = promised or order.file.gz_bytes or order.file.payload_bytes
     if promised is not None and promised > limit:
-        return responses.named(
-            "too-large", f"{promised:,} bytes promised, at most {limit:,} expected"
-        )
+        return causes.named("too-large", f"{promised:,} bytes promised, at most {limit:,} expected")
     written = offset
     with _appending(order.part, offset) as sink:
         while chunk := body.read(_CHUNK_BYTES):
@@ -249,7 +247,7 @@ def _copy(
                 sink.truncate(order.file.gz_bytes)
                 return None
             if written > limit:
-                return responses.named("too-large", f"more than {limit:,} bytes came; stopped")
+                return causes.named("too-large", f"more than {limit:,} bytes came; stopped")
     return None
 
 
@@ -306,7 +304,7 @@ def _opened(order: Order, watch: Watch, delivery: Delivery) -> None:
     except (ImportError, ValueError) as error:
         if isinstance(error, ValueError) and "protocol" not in str(error).lower():
             raise
-        delivery.problem = responses.named(
+        delivery.problem = causes.named(
             "unsupported-scheme",
             f"{order.mirror.scheme}:// needs a package that is not installed",
             "pip install 'fmnist_tfds[cloud]'",

@@ -57,13 +57,6 @@ def test_case_names_its_source_and_kind_of_evidence(case):
     assert case.seen in ("original", "quoted", "described")
 
 
-def test_every_cause_has_a_meaning_and_a_remedy():
-    for cause in responses.CAUSES:
-        found = responses.named(cause)
-        assert found.evidence
-        assert found.remedy
-
-
 def test_storage_error_of_an_unknown_code_still_names_store_and_code():
     found = object_stores.recognise(
         {"x-amz-request-id": "1"}, "<Error><Code>SomethingNew</Code></Error>"

@@ -13,7 +13,7 @@ import requests
 import urllib3.exceptions
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import exceptions
 
 DIRECT = settings.Route()
 LONGEST_S = 60.0
@@ -80,7 +80,7 @@ def _failure(url, route=DIRECT, connect_s=LONGEST_S, read_s=LONGEST_S):
                 while response.raw.read(1024):
                     pass
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            return responses.from_exception(error, url=url, route=route)
+            return exceptions.from_exception(error, url=url, route=route)
     raise AssertionError(f"{url} did not fail")
 
 
@@ -192,7 +192,7 @@ def test_plain_http_on_the_tls_port_is_a_tls_failure(serve):
 def test_certificate_failure_says_why_by_its_code(code, words):
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = code
-    found = responses.from_exception(
+    found = exceptions.from_exception(
         requests.exceptions.SSLError(error), url="https://m.example/f", route=DIRECT
     )
     assert found.cause == "tls-untrusted"
@@ -202,7 +202,7 @@ def test_certificate_failure_says_why_by_its_code(code, words):
 def test_unknown_authority_with_a_named_issuer_is_interception():
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = 20
-    found = responses.from_exception(
+    found = exceptions.from_exception(
         requests.exceptions.SSLError(error),
         url="https://m.example/f",
         route=DIRECT,
@@ -215,7 +215,7 @@ def test_unknown_authority_with_a_named_issuer_is_interception():
 def test_private_host_with_an_unknown_authority_is_untrusted_and_names_it():
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = 20
-    found = responses.from_exception(
+    found = exceptions.from_exception(
         requests.exceptions.SSLError(error),
         url="https://artifactory.corp/f",
         route=DIRECT,
@@ -227,7 +227,7 @@ def test_private_host_with_an_unknown_authority_is_untrusted_and_names_it():
 
 def test_missing_socks_support_is_named_with_its_remedy():
     error = requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
-    found = responses.from_exception(
+    found = exceptions.from_exception(
         error, url="https://m.example/f", route=settings.Route(proxy="socks5h://127.0.0.1:1080")
     )
     assert found.cause == "unsupported-scheme"
@@ -250,4 +250,23 @@ def test_unknown_scheme_is_unsupported():
     ],
 )
 def test_bare_exception_has_its_cause(error, cause):
-    assert responses.from_exception(error, url="http://m.example/f", route=DIRECT).cause == cause
+    assert exceptions.from_exception(error, url="http://m.example/f", route=DIRECT).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("Exceeds the limit (4300 digits) for integer string conversion"), "understood"),
+        (KeyError("Location"), "understood"),
+        (OverflowError("date value out of range"), "understood"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (urllib3.exceptions.HTTPError("the bucket is archived"), "the bucket is archived"),
+    ],
+)
+def test_exception_without_a_rule_is_told_without_pythons_words(error, words):
+    found = exceptions.from_exception(error, url="http://m.example/f", route=DIRECT)
+    assert found.cause == "server-error"
+    assert words in found.evidence
+    assert found.evidence.startswith("m.example: ")
+    for python in (type(error).__name__, "Errno", "digits", "'"):
+        assert python not in found.evidence

@@ -22,9 +22,6 @@ from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.download.policy import downloader
 from fmnist_tfds.formats import identify
 
-FileOutcome = results.FileOutcome
-Outcome = results.Outcome
-
 
 def obtain_files(
     *,
@@ -84,7 +81,7 @@ def obtain(
     dataset: catalog.Catalog = catalog.FASHION_MNIST,
     out: pathlib.Path | None = None,
     progress: progress_.Progress | None = None,
-) -> Outcome:
+) -> results.Result:
     """Obtains the four files; what failed is told in the outcome, not raised.
 
     Args:
@@ -105,12 +102,12 @@ class _Ladder:
         self._report = report_to
         self._started_s = time.monotonic()
         self._store = stores.Store(options.cache_dir / dataset.name, dataset)
-        self._files: dict[str, FileOutcome] = {}
-        self._attempts: dict[str, list[downloader.Attempt]] = {f.name: [] for f in dataset.files}
+        self._files: dict[str, results.FileResult] = {}
+        self._attempts: dict[str, list[results.Attempt]] = {f.name: [] for f in dataset.files}
         self._records: dict[str, dict[str, Any]] = {}
         self._error: errors.FmnistError | None = None
 
-    def climb(self, out: pathlib.Path | None) -> Outcome:
+    def climb(self, out: pathlib.Path | None) -> results.Result:
         for note in (*self._options.notes, *self._warnings()):
             self._report.note(note)
         try:
@@ -125,23 +122,24 @@ class _Ladder:
             off = responses.named("offline")
             for file in missing:
                 self._attempts[file.name].append(
-                    downloader.Attempt("the network", "failed", off.cause, evidence=off.evidence)
+                    results.Attempt("the network", "failed", off.cause, evidence=off.evidence)
                 )
         if missing and self._error is None:
             self._error = failure_message.obtain_error(
                 missing,
                 self._attempts,
-                dataset=self._dataset,
                 is_offline=self._options.offline,
             )
         if missing and self._error is not None:
             for file in missing:
                 attempts = tuple(self._attempts[file.name])
-                self._files[file.name] = FileOutcome(None, None, None, attempts)
+                self._files[file.name] = results.FileResult(None, None, None, attempts)
         elif out is not None:
             self._copy_to(out)
         files = {f.name: self._files[f.name] for f in self._dataset.files}
-        return Outcome(files, time.monotonic() - self._started_s, self._receipt(), self._error)
+        return results.Result(
+            files, time.monotonic() - self._started_s, self._receipt(), self._error
+        )
 
     def _missing(self) -> list[catalog.SourceFile]:
         return [f for f in self._dataset.files if f.name not in self._files]
@@ -172,7 +170,7 @@ class _Ladder:
 
     def _take(self, place: pathlib.Path) -> None:
         """Takes what `place` holds; what it lacks is on record as failed attempts."""
-        told: dict[str, downloader.Attempt] = {}
+        told: dict[str, results.Attempt] = {}
         for file in self._missing():
             found = local_folder.find(place, file, self._dataset)
             if found.path is not None and found.identity is not None:
@@ -201,7 +199,7 @@ class _Ladder:
         file: catalog.SourceFile,
         path: pathlib.Path,
         identity: identify.Identity,
-        attempt: downloader.Attempt,
+        attempt: results.Attempt,
     ) -> None:
         is_canonical = identity.verdict == "genuine"
         if not is_canonical:
@@ -231,7 +229,7 @@ class _Ladder:
                 return error
             for file in self._missing():
                 published = self._publish_copy(made.files[file.name], file, str(place))
-                self._attempts[file.name].append(downloader.Attempt(url=str(place), outcome="ok"))
+                self._attempts[file.name].append(results.Attempt(url=str(place), outcome="ok"))
                 self._have(file, published, str(place))
         return None
 
@@ -264,13 +262,13 @@ class _Ladder:
         if result.error is not None:
             raise result.error
 
-    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str) -> None:
+    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str | None) -> None:
         record = self._records.get(file.name) or self._store.record(file)
         sha256 = record.get("file_sha256") or (
             file.gz_sha256 if record.get("canonical_gz") else stores.sha256(path)
         )
         attempts = tuple(self._attempts[file.name])
-        self._files[file.name] = FileOutcome(path, sha256, source, attempts)
+        self._files[file.name] = results.FileResult(path, sha256, source, attempts)
 
     def _receipt(self) -> dict[str, Any]:
         records = {}

@@ -21,8 +21,7 @@ from fmnist_tfds import errors, obtain
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.cache import partial_files
 from fmnist_tfds.download.cache import store as stores
-from fmnist_tfds.download.policy import attempt as lap
-from fmnist_tfds.download.policy import downloader, hedging, retry
+from fmnist_tfds.download.policy import attempt, downloader, hedging, retry
 from fmnist_tfds.download.transport import credentials, transfer
 
 DATASET, BODIES = family.make()
@@ -153,7 +152,7 @@ def test_an_attempt_is_over_only_when_its_part_can_be_taken_over(tmp_path):
         store = stores.Store(options.cache_dir, DATASET)
         held = store.parts = _HeldParts(tmp_path / "cache" / ".state")
         finished = threading.Event()
-        one = lap.Lap(
+        one = attempt.RunningAttempt(
             BIG,
             options.mirrors[0],
             options,

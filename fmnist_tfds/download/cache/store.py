@@ -1,7 +1,7 @@
 """The cache: verified files under their final names, private part files, receipts.
 
 Nothing unverified ever gets a final name: verify, fsync, then atomic rename. Locks save
-bandwidth; correctness never rests on them (flock lies on some network file systems).
+bandwidth; correctness never depends on them (on some network file systems flock always succeeds).
 """
 
 from __future__ import annotations
@@ -41,13 +41,8 @@ class Store:
         """Where the file stands once it is here."""
         return self.directory / file.name
 
-    def lookup(self, file: catalog.SourceFile, *, full: bool = False) -> pathlib.Path | None:
-        """The verified file, or None. One that turns out to be damaged is set aside.
-
-        Args:
-            file: which.
-            full: hash it even if size and time are those recorded.
-        """
+    def lookup(self, file: catalog.SourceFile) -> pathlib.Path | None:
+        """The verified file, or None. One that turns out to be damaged is set aside."""
         path = self.path(file)
         try:
             stat = path.stat()
@@ -56,7 +51,7 @@ class Store:
             return None
         stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         state = receipts.read_json(self._state(file))
-        if not full and state.get("stamp") == stamp:
+        if state.get("stamp") == stamp:
             return path
         try:
             identity = identify.identify(path, dataset=self.dataset, expected=file)
@@ -162,9 +157,10 @@ class Store:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[None]:
-        """Waits for another process that is fetching `file`, in vain too: only saves bandwidth.
+        """Waits, bounded, while another process downloads `file`.
 
-        Ends early when the file is here, or when nobody's part of it has grown for a while.
+        Best effort: returning early costs bandwidth, never correctness. Returns early when the
+        file is here, or when no partial file of it has grown for `_QUIET_S` seconds.
         """
         lock = filelock.FileLock(self.directory / _STATE / f"{file.name}.lock")
         held = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
@@ -10,46 +9,15 @@ from typing import Any
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
+from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import store
 from fmnist_tfds.download.diagnosis import exceptions, responses
 from fmnist_tfds.download.transport import credentials, library_logs, transfer
 from fmnist_tfds.formats import identify
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """What became of one attempt; fit to be shown, no secret in it.
-
-    Attributes:
-        url: masked.
-        outcome: "ok", "failed", or "cancelled" where another mirror was faster.
-        cause: a word of `explain.CAUSES`, or "".
-        http_status: status of the last response, or None.
-        bytes: body bytes received.
-        seconds: how long it took.
-        evidence: what was seen.
-        remedy: what the user can do.
-    """
-
-    url: str
-    outcome: str
-    cause: str = ""
-    http_status: int | None = None
-    bytes: int = 0
-    seconds: float = 0.0
-    evidence: str = ""
-    remedy: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields of the JSON interface, and evidence and remedy where there are any."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v or k not in _OPTIONAL}
-
-
-_OPTIONAL = ("evidence", "remedy")
-
-
-class Lap:
-    """A running attempt; `attempt` says how it went, once it is over."""
+class RunningAttempt:
+    """An attempt in its own thread; `attempt` is its result, None while it runs."""
 
     def __init__(
         self,
@@ -66,7 +34,7 @@ class Lap:
         self.mirror = mirror
         self.watch = transfer.Watch(clock)
         self.path: pathlib.Path | None = None
-        self.attempt: Attempt | None = None
+        self.attempt: results.Attempt | None = None
         self.error: errors.FmnistError | None = None
         self.retry_after = ""
         self.reached = 0
@@ -85,7 +53,7 @@ class Lap:
         """The URL, masked."""
         return settings.mask_url(self.mirror.url_for(self._file.name))
 
-    def call_off(self, why: responses.Explanation | None) -> Attempt:
+    def call_off(self, why: responses.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
         self.watch.cancel()
         # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left
@@ -99,7 +67,7 @@ class Lap:
         return self._result("failed", why)
 
     def _run(self) -> None:
-        attempt: Attempt | None = None
+        attempt: results.Attempt | None = None
         try:
             with library_logs.hushed(self._secrets.mask):
                 attempt = self._try()
@@ -116,11 +84,11 @@ class Lap:
             self.attempt = attempt
             self._finished.set()
 
-    def _stopped_by(self, error: errors.FmnistError) -> Attempt:
+    def _stopped_by(self, error: errors.FmnistError) -> results.Attempt:
         self.error = error
         return self._result("failed", responses.named("server-error", error.message))
 
-    def _try(self) -> Attempt:
+    def _try(self) -> results.Attempt:
         part = self._store.part_path(self._file)
         keep = False
         try:
@@ -178,8 +146,8 @@ class Lap:
         outcome: str,
         why: responses.Explanation | None = None,
         status: int | None = None,
-    ) -> Attempt:
-        return Attempt(
+    ) -> results.Attempt:
+        return results.Attempt(
             url=self.url,
             outcome=outcome,
             cause=why.cause if why else "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import pathlib
 import random
 import threading
@@ -13,41 +12,16 @@ from typing import Any
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
-from fmnist_tfds.download import progress
+from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.download.policy import attempt, hedging, mirror_health, retry
 from fmnist_tfds.download.transport import credentials
 
-Attempt = attempt.Attempt
-
 # Without a sign of life from anybody no new round starts that could end later than this.
 _DEAD_NETWORK_S = 9.0
 _GRACE_S = 2.0
 _TURN_S = 120.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one file.
-
-    Attributes:
-        path: the verified file, or None.
-        source: where it came from: a masked URL, "cache", or "".
-        attempts: all that was tried, in the order it ended.
-    """
-
-    path: pathlib.Path | None
-    source: str = ""
-    attempts: tuple[Attempt, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Result:
-    """What became of all files, by name, and the error that ended the job early, if one did."""
-
-    files: Mapping[str, FileResult]
-    error: errors.FmnistError | None = None
 
 
 def fetch_all(
@@ -61,7 +35,7 @@ def fetch_all(
     sleep: Callable[[float], None] = time.sleep,
     wall: Callable[[], float] = time.time,
     rand: Callable[[], float] = random.random,
-) -> Result:
+) -> results.Result:
     """Fetches `files` into `store`; sources that fail are told in the result, never raised.
 
     Args:
@@ -93,7 +67,9 @@ def fetch_all(
     finally:
         job.stopped.set()
     job.health.remember(wall())
-    return Result({f.name: job.results.get(f.name) or job.overdue(f) for f in wanted}, job.error)
+    return results.Result(
+        {f.name: job.by_file.get(f.name) or job.overdue(f) for f in wanted}, error=job.error
+    )
 
 
 class _Job:
@@ -125,41 +101,45 @@ class _Job:
         self.stopped = threading.Event()
         self._noted: set[tuple[settings.Mirror, str]] = set()
         self._noted_lock = threading.Lock()
-        self.results: dict[str, FileResult] = {}
+        self.by_file: dict[str, results.FileResult] = {}
         self.error: errors.FmnistError | None = None
-        self._attempts: dict[str, list[Attempt]] = collections.defaultdict(list)
-        self._laps: dict[str, list[attempt.Lap]] = collections.defaultdict(list)
+        self._attempts: dict[str, list[results.Attempt]] = collections.defaultdict(list)
+        self._running: dict[str, list[attempt.RunningAttempt]] = collections.defaultdict(list)
 
     def run(self, file: catalog.SourceFile) -> None:
-        """Obtains one file; its result lies in `results` afterwards."""
+        """Obtains one file; its result lies in `by_file` afterwards."""
         try:
-            self.results[file.name] = self._one(file)
+            self.by_file[file.name] = self._one(file)
         except errors.FmnistError as error:
             self.error = self.error or error
             self.stopped.set()
-            self.results[file.name] = FileResult(None, attempts=tuple(self._attempts[file.name]))
+            self.by_file[file.name] = results.FileResult(
+                None, attempts=tuple(self._attempts[file.name])
+            )
 
-    def overdue(self, file: catalog.SourceFile) -> FileResult:
+    def overdue(self, file: catalog.SourceFile) -> results.FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = responses.named("deadline")
         urls = [settings.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
-        unheard = [Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls]
-        return FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
+        unheard = [
+            results.Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls
+        ]
+        return results.FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 
-    def _one(self, file: catalog.SourceFile) -> FileResult:
+    def _one(self, file: catalog.SourceFile) -> results.FileResult:
         if path := self.store.lookup(file):
-            return FileResult(path, "cache")
+            return results.FileResult(path, source="cache")
         self.store.prepare()
         wait_s = min(_TURN_S, max(0.0, self.deadline_s - self.clock()) / 2)
         with self.store.turn(file, wait_s=wait_s, clock=self.clock, sleep=self.sleep):
             if path := self.store.lookup(file):
-                return FileResult(path, "cache")
+                return results.FileResult(path, source="cache")
             path = self._rounds(file)
         attempts = tuple(self._attempts[file.name])
-        source = next((a.url for a in attempts if a.outcome == "ok"), "")
-        if path is not None:
+        source = next((a.url for a in attempts if a.outcome == "ok"), None)
+        if path is not None and source is not None:
             self.report.done(file.name, source)
-        return FileResult(path, source, attempts)
+        return results.FileResult(path, source=source, attempts=attempts)
 
     def _rounds(self, file: catalog.SourceFile) -> pathlib.Path | None:
         counted: collections.Counter[settings.Mirror] = collections.Counter()
@@ -168,7 +148,7 @@ class _Job:
         best = waits = 0
         while todo := self._candidates(counted, hopeless, tried):
             round_start = self.clock()
-            outcome = self._race(file).run(todo)
+            outcome = self._hedged_round(file).run(todo)
             progressed = False
             for one in outcome.ended:
                 assert one.attempt is not None
@@ -227,9 +207,9 @@ class _Job:
             delay *= 0.1
         return max(0.0, delay, min(self.health.not_before(m) for m in todo) - self.clock())
 
-    def _race(self, file: catalog.SourceFile) -> hedging.Race:
-        def start(mirror: settings.Mirror, finished: threading.Event) -> attempt.Lap:
-            one = attempt.Lap(
+    def _hedged_round(self, file: catalog.SourceFile) -> hedging.HedgedRound:
+        def start(mirror: settings.Mirror, finished: threading.Event) -> attempt.RunningAttempt:
+            one = attempt.RunningAttempt(
                 file,
                 mirror,
                 self.options,
@@ -239,10 +219,10 @@ class _Job:
                 failures=lambda: self._failures(file),
                 clock=self.clock,
             )
-            self._laps[file.name].append(one)
+            self._running[file.name].append(one)
             return one
 
-        return hedging.Race(
+        return hedging.HedgedRound(
             file.name,
             self.options.network,
             self.health,
@@ -256,10 +236,10 @@ class _Job:
 
     def _failures(self, file: catalog.SourceFile) -> list[dict[str, Any]]:
         """What failed so far, in the race that is being run as well: for the winner's receipt."""
-        attempts = [one.attempt for one in list(self._laps[file.name])]
+        attempts = [one.attempt for one in list(self._running[file.name])]
         return [a.as_json() for a in attempts if a is not None and a.outcome == "failed"]
 
-    def _learn(self, one: attempt.Lap, hopeless: set[settings.Mirror]) -> None:
+    def _learn(self, one: attempt.RunningAttempt, hopeless: set[settings.Mirror]) -> None:
         assert one.attempt is not None
         cause = one.attempt.cause
         self.health.failed(one.mirror, cause)

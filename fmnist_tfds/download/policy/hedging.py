@@ -18,22 +18,22 @@ _ALL_AT_ONCE_S = 4.0
 
 
 @dataclasses.dataclass(slots=True)
-class Outcome:
-    """How a round went: the lap that delivered, or None; and all that ended."""
+class RoundResult:
+    """The attempt that delivered the file, or None; and all that ended."""
 
-    winner: attempt.Lap | None = None
-    ended: list[attempt.Lap] = dataclasses.field(default_factory=list)
+    winner: attempt.RunningAttempt | None = None
+    ended: list[attempt.RunningAttempt] = dataclasses.field(default_factory=list)
 
 
-class Race:
-    """Runs the laps of one round."""
+class HedgedRound:
+    """Starts the attempts of one round and watches them."""
 
     def __init__(
         self,
         file: str,
         network: settings.Network,
         state: mirror_health.Health,
-        start: Callable[[settings.Mirror, threading.Event], attempt.Lap],
+        start: Callable[[settings.Mirror, threading.Event], attempt.RunningAttempt],
         *,
         started_s: float,
         deadline_s: float,
@@ -51,13 +51,13 @@ class Race:
         self._report = report
         self._stopped = stopped
         self._finished = threading.Event()
-        self._running: list[attempt.Lap] = []
-        self._speed: dict[attempt.Lap, tuple[float, int]] = {}
+        self._running: list[attempt.RunningAttempt] = []
+        self._speed: dict[attempt.RunningAttempt, tuple[float, int]] = {}
 
-    def run(self, mirrors: Sequence[settings.Mirror]) -> Outcome:
+    def run(self, mirrors: Sequence[settings.Mirror]) -> RoundResult:
         """Tries `mirrors`; returns when one has delivered or none is left."""
         waiting = collections.deque(mirrors)
-        outcome = Outcome()
+        outcome = RoundResult()
         last_start = self._clock()
         while waiting or self._running:
             now = self._clock()
@@ -86,7 +86,7 @@ class Race:
         silent = not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S
         return silent or now - last_start >= self._network.hedge_after_s
 
-    def _collect(self, outcome: Outcome) -> None:
+    def _collect(self, outcome: RoundResult) -> None:
         for one in list(self._running):
             if one.watch.is_connected:
                 self._health.heard()
@@ -99,7 +99,7 @@ class Race:
                 if one.attempt.outcome == "ok" and outcome.winner is None:
                     outcome.winner = one
 
-    def _guard(self, outcome: Outcome) -> None:
+    def _guard(self, outcome: RoundResult) -> None:
         for one in list(self._running):
             if why := self._hopeless(one):
                 one.attempt = one.call_off(why)
@@ -108,7 +108,7 @@ class Race:
                 if one.attempt.outcome == "ok":
                     outcome.winner = one
 
-    def _hopeless(self, one: attempt.Lap) -> responses.Explanation | None:
+    def _hopeless(self, one: attempt.RunningAttempt) -> responses.Explanation | None:
         """Why a running lap should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
@@ -131,7 +131,7 @@ class Race:
         self._speed[one] = (now, watch.received)
         return None
 
-    def _end_all(self, outcome: Outcome, why: responses.Explanation | None) -> None:
+    def _end_all(self, outcome: RoundResult, why: responses.Explanation | None) -> None:
         for one in self._running:
             one.attempt = one.call_off(why)
             outcome.ended.append(one)

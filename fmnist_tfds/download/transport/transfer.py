@@ -191,7 +191,7 @@ def _http(order: Order, watch: Watch, delivery: Delivery) -> None:
             )
             return
         skip = offset if response.status_code == 200 else 0
-        promised = _promised(response, offset)
+        promised = _promised(response)
         delivery.resumed_at = offset
         delivery.problem = _copy(order, watch, _Raw(response), offset, skip, promised)
 
@@ -216,7 +216,7 @@ def _continues(response: requests.Response, offset: int) -> bool:
     return response.status_code != 416
 
 
-def _promised(response: requests.Response, offset: int) -> int | None:
+def _promised(response: requests.Response) -> int | None:
     """The size that the whole file will have, as the server says."""
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())

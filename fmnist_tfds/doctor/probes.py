@@ -17,7 +17,14 @@ from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import contents, findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes, exceptions, responses
-from fmnist_tfds.download.transport import credentials, handshake, library_logs, session, transfer
+from fmnist_tfds.download.transport import (
+    credentials,
+    handshake,
+    library_logs,
+    request,
+    session,
+    transfer,
+)
 
 _CRAWL_S = 5.0
 _BY_CAUSE = {
@@ -244,12 +251,14 @@ class Probe:
     def _small(self) -> catalog.SourceFile:
         return self._dataset.part("test", "labels")
 
-    def _order(self, file: catalog.SourceFile) -> transfer.Order:
+    def _order(self, file: catalog.SourceFile) -> request.Request:
         part = self._folder / file.name
         part.unlink(missing_ok=True)
-        return transfer.Order(file, self._mirror, self._options, part, self._dataset, self._secrets)
+        return request.Request(
+            file, self._mirror, self._options, part, self._dataset, self._secrets
+        )
 
-    def _learn(self, delivery: transfer.Delivery) -> None:
+    def _learn(self, delivery: request.Reply) -> None:
         self._hops = list(delivery.hops[1:])
         self._issuer = self._issuer or delivery.issuer
         said = {name.lower(): value for name, value in delivery.headers.items()}

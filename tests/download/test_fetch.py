@@ -18,11 +18,11 @@ import family
 import pytest
 
 from fmnist_tfds import errors, obtain
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.cache import partial_files
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.policy import attempt, downloader, hedging, retry
-from fmnist_tfds.download.transport import credentials, transfer
+from fmnist_tfds.download.transport import credentials, request, transfer
 
 DATASET, BODIES = family.make()
 BIG = DATASET.files[0]
@@ -110,11 +110,11 @@ def test_a_signature_in_a_mirrors_query_is_never_shown(tmp_path):
 
 
 def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
-    secrets = credentials.Secrets()
+    secrets = credentials.Secrets(loader.resolve_secret)
     with family.Mirror(BODIES) as mirror:
         options = _options(tmp_path, mirror.url)
         part = tmp_path / "part"
-        order = transfer.Order(BIG, options.mirrors[0], options, part, DATASET, secrets)
+        order = request.Request(BIG, options.mirrors[0], options, part, DATASET, secrets)
         watch = transfer.Watch()
         watch.cancel()
         # A socket that nobody closed is a ResourceWarning, and warnings are errors.
@@ -157,7 +157,7 @@ def test_an_attempt_is_over_only_when_its_part_can_be_taken_over(tmp_path):
             options.mirrors[0],
             options,
             store,
-            credentials.Secrets(),
+            credentials.Secrets(loader.resolve_secret),
             finished=finished,
             failures=list,
             clock=time.monotonic,

@@ -12,7 +12,7 @@ from fmnist_tfds.config import settings
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import store
 from fmnist_tfds.download.diagnosis import exceptions, responses
-from fmnist_tfds.download.transport import credentials, library_logs, transfer
+from fmnist_tfds.download.transport import credentials, library_logs, request, transfer
 from fmnist_tfds.formats import identify
 
 
@@ -92,24 +92,24 @@ class RunningAttempt:
         part = self._store.part_path(self._file)
         keep = False
         try:
-            delivery, identity = self._deliver(part)
-            keep = _is_worth_keeping(part, delivery.problem)
+            reply, identity = self._deliver(part)
+            keep = _is_worth_keeping(part, reply.problem)
             self.reached = part.stat().st_size if keep else 0
-            self.retry_after = delivery.retry_after
-            if delivery.problem is None and identity is not None:
+            self.retry_after = reply.retry_after
+            if reply.problem is None and identity is not None:
                 self.watch.check()
-                record = self._record(delivery)
+                record = self._record(reply)
                 self.path = self._store.publish_known(part, self._file, identity, record)
-                return self._result("ok", status=delivery.status)
-            return self._result("failed", delivery.problem, status=delivery.status)
+                return self._result("ok", status=reply.status)
+            return self._result("failed", reply.problem, status=reply.status)
         except transfer.Cancelled:
             keep = _is_worth_keeping(part, None)
             raise
         finally:
             self._store.parts.release(part, keep=keep)
 
-    def _deliver(self, part: pathlib.Path) -> tuple[transfer.Delivery, identify.Identity | None]:
-        order = transfer.Order(
+    def _deliver(self, part: pathlib.Path) -> tuple[request.Reply, identify.Identity | None]:
+        asked = request.Request(
             self._file, self.mirror, self._options, part, self._store.dataset, self._secrets
         )
         # A part may have been whole when its writer was killed. One that lacks only gzip's trailer
@@ -117,15 +117,15 @@ class RunningAttempt:
         found = self._identify(part) if part.exists() else None
         is_whole = found is not None and found.is_file(self._file)
         if is_whole and found and (found.verdict == "genuine" or not self._file.gz_sha256):
-            return transfer.Delivery(), found
+            return request.Reply(), found
         for _ in range(2):
-            delivery = transfer.run(order, self.watch)
-            if delivery.problem is not None:
-                return delivery, None
+            reply = transfer.run(asked, self.watch)
+            if reply.problem is not None:
+                return reply, None
             identity = self._identify(part)
             if identity.is_file(self._file):
-                return delivery, identity
-            if not delivery.resumed_at or identity.verdict == "truncated":
+                return reply, identity
+            if not reply.resumed_at or identity.verdict == "truncated":
                 break
             # The part may have been wrong before this mirror: it gets a chance of its own.
             part.unlink()
@@ -133,10 +133,10 @@ class RunningAttempt:
         with part.open("rb") as stream:
             start = stream.read(transfer.HEAD_BYTES)
         verdict = "corrupt" if identity.is_genuine else identity.verdict
-        delivery.problem = responses.from_identity(
-            verdict, identity.detail, body_start=start, headers=delivery.headers, url=order.url
+        reply.problem = responses.from_identity(
+            verdict, identity.detail, body_start=start, headers=reply.headers, url=asked.url
         )
-        return delivery, None
+        return reply, None
 
     def _identify(self, part: pathlib.Path) -> identify.Identity:
         return identify.identify(part, dataset=self._store.dataset, expected=self._file)
@@ -158,14 +158,14 @@ class RunningAttempt:
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
-    def _record(self, delivery: transfer.Delivery) -> Mapping[str, Any]:
-        route = delivery.route
+    def _record(self, reply: request.Reply) -> Mapping[str, Any]:
+        route = reply.route
         return {
             "source": self.url,
             "route": {
                 "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
-                "tls_issuer": self._secrets.mask(delivery.issuer) or None,
+                "tls_issuer": self._secrets.mask(reply.issuer) or None,
                 "insecure_tls": route.insecure_tls,
             },
             "failed_attempts": self._failures(),

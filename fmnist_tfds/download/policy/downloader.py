@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import responses
@@ -97,7 +97,7 @@ class _Job:
         )
         mirrors = [m for m in options.mirrors if m.is_local or not options.offline]
         self.health = mirror_health.Health(mirrors, store.mirror_memory(), wall())
-        self.secrets = credentials.Secrets()
+        self.secrets = credentials.Secrets(loader.resolve_secret)
         self.stopped = threading.Event()
         self._noted: set[tuple[settings.Mirror, str]] = set()
         self._noted_lock = threading.Lock()

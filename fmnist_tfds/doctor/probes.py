@@ -163,7 +163,7 @@ class Probe:
         if why := session.unusable_certificates(route, url):
             self._owner = "this machine"
             raise Failed("tls", why)
-        with handshake.Way(url, route, self._options.network, self._clock) as way:
+        with handshake.Way(url, route, self._options.network.connect_timeout_s) as way:
             for name, step in (
                 ("dns", way.resolve),
                 ("tcp", way.connect),

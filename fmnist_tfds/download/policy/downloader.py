@@ -1,4 +1,4 @@
-"""Mirrors x retries x deadline: several files at once, each through a race of its mirrors."""
+"""Downloads several files at once: each in rounds over its mirrors, until a deadline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pathlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fmnist_tfds import catalog, errors
@@ -18,8 +18,6 @@ from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.download.policy import attempt, hedging, mirror_health, retry
 from fmnist_tfds.download.transport import credentials
 
-# Without a sign of life from anybody no new round starts that could end later than this.
-_DEAD_NETWORK_S = 9.0
 _GRACE_S = 2.0
 _TURN_S = 120.0
 
@@ -36,13 +34,13 @@ def fetch_all(
     wall: Callable[[], float] = time.time,
     rand: Callable[[], float] = random.random,
 ) -> results.Result:
-    """Fetches `files` into `store`; sources that fail are told in the result, never raised.
+    """Fetches `files` into `store`; sources that fail are in the result, never raised.
 
     Args:
         options: mirrors, network, offline (then only local mirrors are used).
         files: what to fetch.
         store: where to; files that it holds already are not fetched.
-        report: who is told about progress.
+        report: receives progress.
         deadline_s: moment of `clock` by which all ends; None: options.network.deadline_s from now.
         clock: monotonic seconds.
         sleep: waits.
@@ -142,52 +140,39 @@ class _Job:
         return results.FileResult(path, source=source, attempts=attempts)
 
     def _rounds(self, file: catalog.SourceFile) -> pathlib.Path | None:
-        counted: collections.Counter[settings.Mirror] = collections.Counter()
-        hopeless: set[settings.Mirror] = set()
-        tried: set[settings.Mirror] = set()
-        best = waits = 0
-        while todo := self._candidates(counted, hopeless, tried):
+        retries = retry.Retries(self.options.network)
+        while todo := self._candidates(retries):
             round_start = self.clock()
             outcome = self._hedged_round(file).run(todo)
-            progressed = False
             for one in outcome.ended:
                 assert one.attempt is not None
                 self._attempts[file.name].append(one.attempt)
                 if one.error is not None:
                     raise one.error
-                tried.add(one.mirror)
                 if one.attempt.outcome == "failed":
-                    grew = one.reached > best
-                    best, progressed = max(best, one.reached), progressed or grew
-                    counted[one.mirror] += 0 if grew else 1
-                    self._learn(one, hopeless)
+                    is_transient = one.attempt.cause in mirror_health.TRANSIENT
+                    retries.failed(one.mirror, part_bytes=one.reached, is_transient=is_transient)
+                    self._learn(one)
             if outcome.winner is not None:
                 self.health.served(outcome.winner.mirror)
                 return outcome.winner.path
-            waits = 1 if progressed else waits + 1
-            todo = self._candidates(counted, hopeless, tried)
+            retries.end_round()
+            todo = self._candidates(retries)
             if not todo or not self._may_go_on(round_start):
                 break
-            delay_s = self._delay_s(todo, waits, progressed=progressed)
+            delay_s = self._delay_s(todo, retries)
             if self.clock() + delay_s >= self.deadline_s:
-                break  # no time is left for another round: do not wait for nothing
+                break  # no time is left for another round
             self.sleep(delay_s)
         return None
 
-    def _candidates(
-        self,
-        counted: Mapping[settings.Mirror, int],
-        hopeless: set[settings.Mirror],
-        tried: set[settings.Mirror],
-    ) -> list[settings.Mirror]:
-        """Whom to ask in the next round: the healthy, then those that are out but may yet help."""
+    def _candidates(self, retries: retry.Retries) -> list[settings.Mirror]:
+        """The mirrors of the next round: the healthy first, then those that are out."""
         now = self.clock()
         able = [
             mirror
             for mirror in self.health.mirrors
-            if mirror not in hopeless
-            and counted[mirror] < self.options.network.attempts
-            and self.health.not_before(mirror) < self.deadline_s
+            if retries.may_ask(mirror) and self.health.not_before(mirror) < self.deadline_s
         ]
         ready = [m for m in able if self.health.not_before(m) <= now] or able
         return sorted(ready, key=self.health.is_out)
@@ -196,16 +181,16 @@ class _Job:
         now = self.clock()
         if self.stopped.is_set():
             return False
-        next_end = now - self.started_s + (now - round_start) + self.options.network.backoff_s
-        return self.health.is_alive or next_end < _DEAD_NETWORK_S
+        return retry.is_alive_or_early(
+            has_responded=self.health.is_alive,
+            elapsed_s=now - self.started_s,
+            next_round_s=now - round_start + self.options.network.backoff_s,
+        )
 
-    def _delay_s(self, todo: list[settings.Mirror], waits: int, *, progressed: bool) -> float:
-        """How long to wait before the next round."""
-        delay = retry.delay_s(self.options.network.backoff_s, waits, self.rand)
-        if progressed:
-            # The line works, it only breaks: go on at once, but not in a tight loop.
-            delay *= 0.1
-        return max(0.0, delay, min(self.health.not_before(m) for m in todo) - self.clock())
+    def _delay_s(self, todo: list[settings.Mirror], retries: retry.Retries) -> float:
+        """Seconds until the next round: the back-off, and what every mirror's Retry-After asks."""
+        earliest = min(self.health.not_before(m) for m in todo) - self.clock()
+        return max(0.0, retries.delay_s(self.rand), earliest)
 
     def _hedged_round(self, file: catalog.SourceFile) -> hedging.HedgedRound:
         def start(mirror: settings.Mirror, finished: threading.Event) -> attempt.RunningAttempt:
@@ -235,16 +220,14 @@ class _Job:
         )
 
     def _failures(self, file: catalog.SourceFile) -> list[dict[str, Any]]:
-        """What failed so far, in the race that is being run as well: for the winner's receipt."""
+        """What failed so far, also in the round that is running: for the winner's receipt."""
         attempts = [one.attempt for one in list(self._running[file.name])]
         return [a.as_json() for a in attempts if a is not None and a.outcome == "failed"]
 
-    def _learn(self, one: attempt.RunningAttempt, hopeless: set[settings.Mirror]) -> None:
+    def _learn(self, one: attempt.RunningAttempt) -> None:
         assert one.attempt is not None
         cause = one.attempt.cause
         self.health.failed(one.mirror, cause)
-        if cause not in mirror_health.TRANSIENT:
-            hopeless.add(one.mirror)
         wait_s = retry.retry_after_s(one.retry_after, self.wall())
         if wait_s is not None:
             self.health.wait_until(one.mirror, self.clock() + wait_s)

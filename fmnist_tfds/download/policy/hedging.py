@@ -1,4 +1,4 @@
-"""The mirrors of one file, one round: in order, hedged, each watched; the first to deliver wins."""
+"""One round over the mirrors of one file: started in order, hedged; the first to deliver wins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.download.policy import attempt, mirror_health
 
 _POLL_S = 0.05
-# Nobody was heard by then: all mirrors are asked at once, so that a dead network is known soon.
+# No mirror responded by then: ask all of them at once, so that a dead network is known soon.
 _ALL_AT_ONCE_S = 4.0
 
 
@@ -109,7 +109,7 @@ class HedgedRound:
                     outcome.winner = one
 
     def _hopeless(self, one: attempt.RunningAttempt) -> responses.Explanation | None:
-        """Why a running lap should be given up, if it should: `timeout` of requests is per
+        """Why a running attempt should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
         if watch.is_copied:

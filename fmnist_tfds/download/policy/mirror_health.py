@@ -28,7 +28,7 @@ TRANSIENT = frozenset(
         "rate-limited",
     }
 )
-# What says that the place cannot be reached, or that it serves wrong bytes: all files suffer.
+# The mirror cannot be reached, or serves wrong bytes: that holds for all files.
 _OUT = frozenset(
     {
         "dns-failure",
@@ -48,7 +48,7 @@ _OUT = frozenset(
         "stalled",
     }
 )
-# Nothing was heard from anybody.
+# No response of any kind arrived.
 _SILENT = frozenset({"dns-failure", "connect-timeout"})
 
 
@@ -87,7 +87,7 @@ class Health:
             self._out.pop(mirror, None)
 
     def heard(self) -> None:
-        """A connection came about: the network is not dead."""
+        """A connection was opened: the network is not dead."""
         self.is_alive = True
 
     def is_out(self, mirror: settings.Mirror) -> bool:
@@ -96,7 +96,7 @@ class Health:
             return mirror in self._out
 
     def wait_until(self, mirror: settings.Mirror, moment_s: float) -> None:
-        """`mirror` asked to be left alone until then."""
+        """`mirror` asked for no request before `moment_s`."""
         with self._lock:
             self._not_before[mirror] = max(moment_s, self._not_before.get(mirror, moment_s))
 
@@ -106,9 +106,9 @@ class Health:
             return self._not_before.get(mirror, 0.0)
 
     def remember(self, wall_s: float) -> None:
-        """Writes what was learned for the next job; where that is impossible, it costs time only.
+        """Records for the next job which mirrors are out; if that fails, it only costs time.
 
-        Nothing is learned from a job that never heard from anybody: then it was not the mirrors.
+        If no mirror responded, the network was down: record nothing.
         """
         with self._lock:
             good = {settings.mask_url(mirror.url) for mirror in self._good}

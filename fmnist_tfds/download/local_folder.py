@@ -1,6 +1,6 @@
 """The four files in a folder of the user's: by name, in the layouts that other tools use.
 
-Only reads. What is found is identified; what is found but wrong is told.
+Only reads. What is found is identified; a wrong file is reported as a failed attempt.
 """
 
 from __future__ import annotations

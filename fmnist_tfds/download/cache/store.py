@@ -11,8 +11,8 @@ import hashlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import filelock
 
@@ -47,7 +47,7 @@ class Store:
         try:
             stat = path.stat()
         except OSError:
-            # Absent, or a folder that nobody may enter: not here, in both cases.
+            # Absent, or in a folder without permission to enter: not here, in both cases.
             return None
         stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         state = receipts.read_json(self._state(file))
@@ -92,7 +92,7 @@ class Store:
             raise unwritable(self.directory, error) from error
 
     def publish(
-        self, part: pathlib.Path, file: catalog.SourceFile, record: Mapping[str, Any]
+        self, part: pathlib.Path, file: catalog.SourceFile, record: receipts.FileRecord
     ) -> pathlib.Path:
         """Verifies `part`, moves it under its final name and writes the receipt.
 
@@ -115,7 +115,7 @@ class Store:
         part: pathlib.Path,
         file: catalog.SourceFile,
         identity: identify.Identity,
-        record: Mapping[str, Any],
+        record: receipts.FileRecord,
     ) -> pathlib.Path:
         """As `publish`, with the identity of `part` just found by the caller."""
         try:
@@ -124,7 +124,10 @@ class Store:
                 is_canonical = self._rewrap(part, file)
             _sync(part)
             stat = part.stat()
-            full = {**receipts.facts(file, canonical_gz=is_canonical), **record}
+            full: receipts.FileRecord = {
+                **receipts.facts(file, canonical_gz=is_canonical),
+                **record,
+            }
             full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(part)
             stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             # Before the file: another process that sees it must not record where it found it.
@@ -137,9 +140,10 @@ class Store:
             raise unwritable(self.directory, error) from error
         return target
 
-    def record(self, file: catalog.SourceFile) -> dict[str, Any]:
+    def record(self, file: catalog.SourceFile) -> receipts.FileRecord:
         """What is on record about a file that is here; {} if nothing is."""
-        return dict(receipts.read_json(self._state(file)).get("record") or {})
+        record = receipts.read_json(self._state(file)).get("record") or {}
+        return cast("receipts.FileRecord", dict(record))
 
     def receipt(self) -> dict[str, Any]:
         """The receipt of the files that are here."""

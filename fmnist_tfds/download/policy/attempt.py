@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import results
-from fmnist_tfds.download.cache import store
+from fmnist_tfds.download.cache import receipts, store
 from fmnist_tfds.download.diagnosis import exceptions, responses
 from fmnist_tfds.download.transport import credentials, library_logs, request, transfer
 from fmnist_tfds.formats import identify
@@ -158,7 +158,7 @@ class RunningAttempt:
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
-    def _record(self, reply: request.Reply) -> Mapping[str, Any]:
+    def _record(self, reply: request.Reply) -> receipts.FileRecord:
         route = reply.route
         return {
             "source": self.url,

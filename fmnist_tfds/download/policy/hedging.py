@@ -113,7 +113,7 @@ class HedgedRound:
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
         if watch.is_copied:
-            return None  # identifying and publishing what came
+            return None  # it identifies and publishes the body
         if not watch.is_connected and not watch.received:
             limit = network.connect_timeout_s + 0.5
             if now - watch.started > limit:

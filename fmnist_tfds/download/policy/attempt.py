@@ -17,7 +17,18 @@ from fmnist_tfds.formats import identify
 
 
 class RunningAttempt:
-    """An attempt in its own thread; `attempt` is its result, None while it runs."""
+    """An attempt in its own thread; `attempt` is its result, None while it runs.
+
+    Args:
+        file: which file.
+        mirror: where from.
+        options: time-outs, proxies, trust.
+        into: the cache.
+        secrets: resolves and masks what the request needs.
+        finished: set when the attempt is over.
+        failures: the failed attempts so far, for the receipt.
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,

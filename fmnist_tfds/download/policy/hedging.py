@@ -26,7 +26,19 @@ class RoundResult:
 
 
 class HedgedRound:
-    """Starts the attempts of one round and watches them."""
+    """Starts the attempts of one round and watches them.
+
+    Args:
+        file: name of the file.
+        network: when to hedge, and which attempt is too slow.
+        state: health of the mirrors.
+        start: starts one attempt; its event is set when the attempt is over.
+        started_s: moment of `clock` when the job began.
+        deadline_s: moment of `clock` when the job must end.
+        clock: monotonic seconds.
+        report: receives progress.
+        stopped: set when another file ended the job.
+    """
 
     def __init__(
         self,

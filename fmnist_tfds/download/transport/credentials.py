@@ -86,6 +86,13 @@ def route_to(
     """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
 
     The query of `url` may be a signature: from now on its long values count as secrets.
+
+    Args:
+        options: proxies and trust.
+        mirror: whose settings apply.
+        url: where to.
+        secrets: resolves the proxy's secret, and gets it.
+        home: `url` is of the mirror's own origin.
     """
     secrets.add_url(url)
     route = options.route(mirror, url)

@@ -107,6 +107,13 @@ def request(
 ) -> requests.Response:
     """The response to one GET, its body unread; redirects are not followed.
 
+    Args:
+        url: what to ask for.
+        route: proxy, trust and client certificate.
+        headers: sent besides User-Agent and Accept-Encoding.
+        connect_timeout_s: for the connection.
+        read_timeout_s: for each read.
+
     Raises:
         requests.RequestException: there is none.
     """

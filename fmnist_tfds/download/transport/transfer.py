@@ -196,7 +196,16 @@ def _promised(response: requests.Response) -> int | None:
 def _copy(
     asked: request.Request, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
 ) -> responses.Explanation | None:
-    """Appends the body to the part, without its first `skip` bytes."""
+    """Appends the body to the part.
+
+    Args:
+        asked: the file and its part.
+        watch: counts every chunk.
+        body: what to copy.
+        offset: where in the part to begin.
+        skip: how many bytes of the body are in the part already.
+        promised: the size of the whole file as the server says, or None.
+    """
     limit = identify.limit_bytes(asked.dataset, asked.file)
     watch.size = promised or asked.file.gz_bytes or asked.file.payload_bytes
     if promised is not None and promised > limit:

@@ -1,4 +1,4 @@
-"""The ladder: store, manual_dir, what other tools have on this disk, mirrors, one error."""
+"""The ladder: cache, manual_dir, other tools' folders (opt in), mirrors, one error."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import downloader
 from fmnist_tfds.formats import identify
-
-FileOutcome = results.FileOutcome
-Outcome = results.Outcome
 
 
 def obtain_files(
@@ -53,7 +50,7 @@ def obtain_files(
         out: folder that gets a copy of the four; the paths returned then lie there.
         settings: all of the above at once, instead.
         dataset: which data set.
-        progress: who is told about progress.
+        progress: receives progress.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -84,14 +81,14 @@ def obtain(
     dataset: catalog.Catalog = catalog.FASHION_MNIST,
     out: pathlib.Path | None = None,
     progress: progress_.Progress | None = None,
-) -> Outcome:
-    """Obtains the four files; what failed is told in the outcome, not raised.
+) -> results.Result:
+    """Obtains the four files; what failed stands in the result, it is not raised.
 
     Args:
         settings: where from and how.
         dataset: which data set.
         out: folder that gets a copy of the four.
-        progress: who is told about progress.
+        progress: receives progress.
     """
     return _Ladder(settings, dataset, progress or progress_.Silent()).climb(out)
 
@@ -105,43 +102,41 @@ class _Ladder:
         self._report = report_to
         self._started_s = time.monotonic()
         self._store = stores.Store(options.cache_dir / dataset.name, dataset)
-        self._files: dict[str, FileOutcome] = {}
-        self._attempts: dict[str, list[downloader.Attempt]] = {f.name: [] for f in dataset.files}
-        self._records: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, results.FileResult] = {}
+        self._attempts: dict[str, list[results.Attempt]] = {f.name: [] for f in dataset.files}
+        self._records: dict[str, receipts.FileRecord] = {}
         self._error: errors.FmnistError | None = None
 
-    def climb(self, out: pathlib.Path | None) -> Outcome:
+    def climb(self, out: pathlib.Path | None) -> results.Result:
         for note in (*self._options.notes, *self._warnings()):
             self._report.note(note)
         try:
-            for rung in (self._look_in_store, self._manual, self._adopt_local, self._mirrors):
-                if not self._missing():
-                    break
-                rung()
+            for rung in (self._cache, self._manual_dir, self._other_tools, self._mirrors):
+                if self._missing():
+                    rung()
         except errors.FmnistError as error:
             self._error = error
-        missing = self._missing()
-        if missing and self._options.offline:
-            off = causes.named("offline")
-            for file in missing:
-                self._attempts[file.name].append(
-                    downloader.Attempt("the network", "failed", off.cause, evidence=off.evidence)
-                )
-        if missing and self._error is None:
-            self._error = failure_message.obtain_error(
-                missing,
-                self._attempts,
-                dataset=self._dataset,
-                is_offline=self._options.offline,
-            )
-        if missing and self._error is not None:
-            for file in missing:
-                attempts = tuple(self._attempts[file.name])
-                self._files[file.name] = FileOutcome(None, None, None, attempts)
+        if missing := self._missing():
+            self._give_up(missing)
         elif out is not None:
             self._copy_to(out)
         files = {f.name: self._files[f.name] for f in self._dataset.files}
-        return Outcome(files, time.monotonic() - self._started_s, self._receipt(), self._error)
+        return results.Result(
+            files, time.monotonic() - self._started_s, self._receipt(), self._error
+        )
+
+    def _give_up(self, missing: list[catalog.SourceFile]) -> None:
+        if self._options.offline:
+            off = responses.named("offline")
+            attempt = results.Attempt("the network", "failed", off.cause, evidence=off.evidence)
+            for file in missing:
+                self._attempts[file.name].append(attempt)
+        self._error = self._error or failure_message.obtain_error(
+            missing, self._attempts, is_offline=self._options.offline
+        )
+        for file in missing:
+            attempts = tuple(self._attempts[file.name])
+            self._files[file.name] = results.FileResult(None, attempts=attempts)
 
     def _missing(self) -> list[catalog.SourceFile]:
         return [f for f in self._dataset.files if f.name not in self._files]
@@ -154,16 +149,16 @@ class _Ladder:
             if m.insecure_tls and not self._options.offline
         ]
 
-    def _look_in_store(self) -> None:
+    def _cache(self) -> None:
         for file in self._missing():
             if path := self._store.lookup(file):
                 self._have(file, path, "cache")
 
-    def _manual(self) -> None:
+    def _manual_dir(self) -> None:
         if self._options.manual_dir is not None:
             self._take(self._options.manual_dir)
 
-    def _adopt_local(self) -> None:
+    def _other_tools(self) -> None:
         if not self._options.adopt_local:
             return
         for place in importlib.import_module("fmnist_tfds.exchange.tool_folders").existing():
@@ -172,15 +167,15 @@ class _Ladder:
 
     def _take(self, place: pathlib.Path) -> None:
         """Takes what `place` holds; what it lacks is on record as failed attempts."""
-        told: dict[str, downloader.Attempt] = {}
+        failed: dict[str, results.Attempt] = {}
         for file in self._missing():
             found = local_folder.find(place, file, self._dataset)
             if found.path is not None and found.identity is not None:
                 self._use(file, found.path, found.identity, found.attempt)
             else:
-                told[file.name] = found.attempt
-        refusal = self._adopt(place) if told and place.exists() else None
-        lacking = [told[file.name] for file in self._missing()]
+                failed[file.name] = found.attempt
+        refusal = self._adopt(place) if failed and place.exists() else None
+        lacking = [failed[file.name] for file in self._missing()]
         # Where one file has its usual name, what the place lacks by name says more.
         has_no_names = len(lacking) == len(self._dataset.files) and all(
             a.cause == "not-found" and a.evidence != local_folder.EMPTY for a in lacking
@@ -201,7 +196,7 @@ class _Ladder:
         file: catalog.SourceFile,
         path: pathlib.Path,
         identity: identify.Identity,
-        attempt: downloader.Attempt,
+        attempt: results.Attempt,
     ) -> None:
         is_canonical = identity.verdict == "genuine"
         if not is_canonical:
@@ -231,7 +226,7 @@ class _Ladder:
                 return error
             for file in self._missing():
                 published = self._publish_copy(made.files[file.name], file, str(place))
-                self._attempts[file.name].append(downloader.Attempt(url=str(place), outcome="ok"))
+                self._attempts[file.name].append(results.Attempt(url=str(place), outcome="ok"))
                 self._have(file, published, str(place))
         return None
 
@@ -264,23 +259,24 @@ class _Ladder:
         if result.error is not None:
             raise result.error
 
-    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str) -> None:
+    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str | None) -> None:
         record = self._records.get(file.name) or self._store.record(file)
         sha256 = record.get("file_sha256") or (
             file.gz_sha256 if record.get("canonical_gz") else stores.sha256(path)
         )
         attempts = tuple(self._attempts[file.name])
-        self._files[file.name] = FileOutcome(path, sha256, source, attempts)
+        self._files[file.name] = results.FileResult(path, sha256, source, attempts)
 
     def _receipt(self) -> dict[str, Any]:
-        records = {}
+        records: dict[str, receipts.FileRecord] = {}
         for name, had in self._files.items():
             if had.path is not None:
                 record = self._records.get(name) or self._store.record(self._dataset.file(name))
                 failed = [a.as_json() for a in had.attempts if a.outcome == "failed"]
                 # A file from the cache keeps what failed when it was fetched.
                 records[name] = {"failed_attempts": [], **record}
-                records[name] |= {"failed_attempts": failed} if failed else {}
+                if failed:
+                    records[name]["failed_attempts"] = failed
         return receipts.assemble(records, dataset=self._dataset)
 
     def _copy_to(self, out: pathlib.Path) -> None:

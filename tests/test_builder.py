@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog, errors, obtain
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+from fmnist_tfds.download import results
 from fmnist_tfds.formats import idx, tfrecord
 from fmnist_tfds.training import quickstart
 
@@ -149,10 +150,8 @@ def test_quickstart_prepares_from_files_that_lie_apart(small_data, tmp_path):
         path.rename(elsewhere / path.name)
     dataset = resilient.Builder.DATASET
     found = {f.name: next(tmp_path.glob(f"*/{f.name}")) for f in dataset.files}
-    files = {name: obtain.FileOutcome(path, "", "") for name, path in found.items()}
-    builder = quickstart._prepare(
-        "fmnist_resilient", str(tmp_path / "tfds"), obtain.Outcome(files, 0.0, {})
-    )
+    files = {name: results.FileResult(path) for name, path in found.items()}
+    builder = quickstart._prepare("fmnist_resilient", str(tmp_path / "tfds"), results.Result(files))
     assert builder.info.splits["train"].num_examples == small.COUNTS["train"]
 
 

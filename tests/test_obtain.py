@@ -15,8 +15,7 @@ import family
 
 from fmnist_tfds import errors, obtain
 from fmnist_tfds.config import settings
-from fmnist_tfds.download import failure_message
-from fmnist_tfds.download.policy import downloader
+from fmnist_tfds.download import failure_message, results
 
 DATASET, BODIES = family.make()
 # No test here is about time: none may fail because this process was held up.
@@ -140,12 +139,12 @@ def test_offline_says_once_what_is_wrong_with_manual_dir(tmp_path, no_network, h
 
 def test_the_error_lists_sources_once_whatever_order_they_failed_in():
     first, second = (
-        downloader.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
+        results.Attempt(f"http://{host}/", "failed", "dns-failure", evidence="no address")
         for host in "ab"
     )
     images, labels = DATASET.files[:2]
     tried = {images.name: [first, second], labels.name: [second, first]}
-    error = failure_message.obtain_error((images, labels), tried, dataset=DATASET, is_offline=False)
+    error = failure_message.obtain_error((images, labels), tried, is_offline=False)
     assert error.message.count("http://a/") == 1
 
 
@@ -162,15 +161,11 @@ def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
 
 def test_files_that_failed_alike_share_one_table_in_whatever_order_they_asked():
     dead, empty = (
-        downloader.Attempt(f"http://{host}.example/", "failed", cause)
+        results.Attempt(f"http://{host}.example/", "failed", cause)
         for host, cause in (("a", "connect-refused"), ("b", "not-found"))
     )
     attempts = {name: [dead, empty] for name in BODIES} | {list(BODIES)[2]: [empty, dead, dead]}
-    text = str(
-        failure_message.obtain_error(
-            DATASET.files, attempts, dataset=DATASET, is_offline=False
-        ).message
-    )
+    text = str(failure_message.obtain_error(DATASET.files, attempts, is_offline=False).message)
     first, *rows = text.splitlines()
     assert all(name in first for name in BODIES)
     assert [row.split()[1] for row in rows] == ["connect-refused", "not-found"]

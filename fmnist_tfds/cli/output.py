@@ -22,7 +22,7 @@ from fmnist_tfds.config import settings
 from fmnist_tfds.download import progress as download_progress
 
 if TYPE_CHECKING:
-    from fmnist_tfds import obtain
+    from fmnist_tfds.download import results
     from fmnist_tfds.training import quickstart
 
 
@@ -146,7 +146,7 @@ def progress(*, quiet: bool = False) -> Iterator[download_progress.Progress]:
             yield _Bars(bars)
 
 
-def print_files(outcome: obtain.Outcome) -> None:
+def print_files(outcome: results.Result) -> None:
     """One line a file: path, and where it came from."""
     for file in outcome.files.values():
         print(f"{file.path}  verified  from {file.source}")

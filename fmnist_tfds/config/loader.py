@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import platformdirs
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import mirror_list, settings, toml_file
+from fmnist_tfds.config import mirror_list, secret_reference, settings, toml_file
 from fmnist_tfds.doctor import environment, findings
 
 _PREFIX = "FMNIST_TFDS_"
@@ -144,7 +143,7 @@ def resolve_secret(value: str) -> str:
             line of text. Nothing of it is shown.
     """
     kind, _, rest = value.partition(":")
-    if not is_reference(value):
+    if not secret_reference.is_reference(value):
         return value
     if kind == "env":
         secret = os.environ.get(rest, "").strip()
@@ -163,23 +162,13 @@ def resolve_secret(value: str) -> str:
             raise errors.ConfigError(f"secret {value!r}: cannot be read: {said}") from None
         if not secret:
             raise errors.ConfigError(f"secret {value!r}: the file is empty")
-    if not is_one_line(secret):
+    if not secret_reference.is_one_line(secret):
         raise errors.ConfigError(
             f"secret {value!r}: it holds a line break, a control character or a byte that is no "
             "text; no word of it is shown",
             hint="store the secret alone, as one line of UTF-8 text",
         )
     return secret
-
-
-def is_one_line(text: str) -> bool:
-    """True if `text` holds no control character, line separator or undecodable byte."""
-    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
-
-
-def is_reference(value: str) -> bool:
-    """True for "env:NAME" and "file:path": what it stands for is a secret."""
-    return value.startswith(("env:", "file:"))
 
 
 def training_table(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import urllib3.exceptions
 
 from fmnist_tfds import catalog
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import redirects, second_look, transfer
+from fmnist_tfds.download.transport import redirects, request, second_look
 from fmnist_tfds.formats import identify
 
 _ASKED_BYTES = 64
@@ -40,7 +40,7 @@ class Beginning:
     hops: tuple[str, ...] = ()
 
 
-def whole(order: transfer.Order, delivery: transfer.Delivery) -> causes.Explanation | None:
+def whole(order: request.Request, delivery: request.Reply) -> causes.Explanation | None:
     """Why the copy at `order.part` is not the file, or None where its hash proves it."""
     identity = identify.identify(order.part, dataset=order.dataset, expected=order.file)
     if identity.is_file(order.file):
@@ -58,18 +58,18 @@ def whole(order: transfer.Order, delivery: transfer.Delivery) -> causes.Explanat
     )
 
 
-def beginning(order: transfer.Order) -> Beginning:
+def beginning(order: request.Request) -> Beginning:
     """What stands at the beginning of the file of `order`; nothing is written.
 
     Raises:
         ConfigError: a secret cannot be read.
     """
-    delivery = transfer.Delivery()
+    delivery = request.Reply()
     found = _look(order, delivery)
     return dataclasses.replace(found, hops=tuple(delivery.hops))
 
 
-def _look(order: transfer.Order, delivery: transfer.Delivery) -> Beginning:
+def _look(order: request.Request, delivery: request.Reply) -> Beginning:
     network = order.options.network
     asked = {"Range": f"bytes=0-{_ASKED_BYTES - 1}"}
     try:
@@ -129,12 +129,12 @@ def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: 
     if start.startswith(magic + struct.pack(f">{len(file.shape)}I", *file.shape)):
         return Beginning(None, is_ranged, f"{file.name} is decompressed there")
     if start.lstrip()[:1] == b"<":
-        page = responses.from_response(200, {}, start, url="", route=transfer.Delivery().route)
+        page = responses.from_response(200, {}, start, url="", route=request.Reply().route)
         return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
     seen = f"{file.name} {identify.beginning(start)}; gzip starts with 1f 8b"
     return Beginning(causes.named("wrong-content" if start else "truncated", seen))
 
 
-def _about(order: transfer.Order, why: causes.Explanation | None) -> causes.Explanation:
+def _about(order: request.Request, why: causes.Explanation | None) -> causes.Explanation:
     found = why or causes.named("redirect-loop")
     return dataclasses.replace(found, evidence=f"{order.file.name}: {found.evidence}")

@@ -16,8 +16,15 @@ from collections.abc import Callable
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import contents, findings, mirror_urls
-from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import credentials, handshake, library_logs, session, transfer
+from fmnist_tfds.download.diagnosis import causes, exceptions, responses
+from fmnist_tfds.download.transport import (
+    credentials,
+    handshake,
+    library_logs,
+    request,
+    session,
+    transfer,
+)
 
 _CRAWL_S = 5.0
 
@@ -145,7 +152,7 @@ class Probe:
         if why := session.unusable_certificates(route, url):
             self._owner = "this machine"
             raise Failed("tls", why)
-        with handshake.Way(url, route, self._options.network, self._clock) as way:
+        with handshake.Way(url, route, self._options.network.connect_timeout_s) as way:
             for name, step in (
                 ("dns", way.resolve),
                 ("tcp", way.connect),
@@ -233,12 +240,14 @@ class Probe:
     def _small(self) -> catalog.SourceFile:
         return self._dataset.part("test", "labels")
 
-    def _order(self, file: catalog.SourceFile) -> transfer.Order:
+    def _order(self, file: catalog.SourceFile) -> request.Request:
         part = self._folder / file.name
         part.unlink(missing_ok=True)
-        return transfer.Order(file, self._mirror, self._options, part, self._dataset, self._secrets)
+        return request.Request(
+            file, self._mirror, self._options, part, self._dataset, self._secrets
+        )
 
-    def _learn(self, delivery: transfer.Delivery) -> None:
+    def _learn(self, delivery: request.Reply) -> None:
         self._hops = list(delivery.hops[1:])
         self._issuer = self._issuer or delivery.issuer
         said = {name.lower(): value for name, value in delivery.headers.items()}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from fmnist_tfds import catalog, version
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
 from fmnist_tfds.doctor import allowlist, findings, on_disk, probes, remedies, summary
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.transport import credentials, transfer
@@ -53,7 +53,7 @@ def examine(
         wall: seconds since 1970.
     """
     start, started_at = clock(), wall()
-    secrets = credentials.Secrets()
+    secrets = credentials.Secrets(loader.resolve_secret)
     remote = _remote(options, dataset, secrets, clock, sleep, wall)
     near = on_disk.at_hand(options, dataset, adopting, local)
     found = [

@@ -6,8 +6,8 @@ import collections
 from collections.abc import Mapping, Sequence
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.policy import downloader
+from fmnist_tfds.download import results
+from fmnist_tfds.download.diagnosis import responses
 
 _MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
 _MOST_EVIDENCE = 160
@@ -18,9 +18,8 @@ _Row = tuple[str, str, str]
 
 def obtain_error(
     missing: Sequence[catalog.SourceFile],
-    attempts: Mapping[str, Sequence[downloader.Attempt]],
+    attempts: Mapping[str, Sequence[results.Attempt]],
     *,
-    dataset: catalog.Catalog,
     is_offline: bool,
 ) -> errors.ObtainError:
     """The error for files that no source delivered; files that failed alike share one table.
@@ -28,7 +27,6 @@ def obtain_error(
     Args:
         missing: the files.
         attempts: by file name.
-        dataset: whose files they are.
         is_offline: the network is switched off for this job.
     """
     # Sets: a file whose thread starts late asks a source that is known to be out last.
@@ -58,10 +56,10 @@ def _head(files: Sequence[catalog.SourceFile], rows: Sequence[_Row], *, is_offli
     return f"could not obtain {names}: {why}"
 
 
-def _rows(file: catalog.SourceFile, attempts: Sequence[downloader.Attempt]) -> dict[_Row, int]:
+def _rows(file: catalog.SourceFile, attempts: Sequence[results.Attempt]) -> dict[_Row, int]:
     """How often each source was tried."""
     failed = [a for a in attempts if a.outcome == "failed"]
-    by_source: dict[str, list[downloader.Attempt]] = collections.defaultdict(list)
+    by_source: dict[str, list[results.Attempt]] = collections.defaultdict(list)
     for attempt in failed:
         # As the mirror list has it: a base URL, or a template.
         source = attempt.url.removesuffix(file.name).replace(file.name, "{filename}")
@@ -84,7 +82,7 @@ def _aligned(rows: Sequence[_Row], tries: Mapping[_Row, int]) -> list[str]:
     ]
 
 
-def _hint(failed: Sequence[downloader.Attempt], *, is_offline: bool) -> str:
+def _hint(failed: Sequence[results.Attempt], *, is_offline: bool) -> str:
     common = collections.Counter(a.remedy for a in failed if a.remedy).most_common(1)
     first = common[0][0] if common else ""
     if is_offline:

@@ -1,6 +1,6 @@
 """The four files in a folder of the user's: by name, in the layouts that other tools use.
 
-Only reads. What is found is identified; what is found but wrong is told.
+Only reads. What is found is identified; a wrong file is reported as a failed attempt.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import itertools
 import pathlib
 
 from fmnist_tfds import catalog
-from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.policy import downloader
+from fmnist_tfds.download import results
+from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.formats import identify
 
 # Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
@@ -26,18 +26,18 @@ class Found:
 
     path: pathlib.Path | None
     identity: identify.Identity | None
-    attempt: downloader.Attempt
+    attempt: results.Attempt
 
 
 def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalog) -> Found:
     """The proved copy of `file` in `folder`, canonical ones before others, or what is wrong."""
-    wrong: downloader.Attempt | None = None
+    wrong: results.Attempt | None = None
     proved: Found | None = None
     for path in _candidates(folder, file):
         try:
             identity = identify.identify(path, dataset=dataset, expected=file)
             if identity.is_file(file):
-                found = Found(path, identity, downloader.Attempt(url=str(path), outcome="ok"))
+                found = Found(path, identity, results.Attempt(url=str(path), outcome="ok"))
                 if identity.verdict == "genuine":
                     return found
                 proved = proved or found
@@ -52,8 +52,8 @@ def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalo
     return Found(None, None, wrong or _failed(folder, causes.named("not-found", _held(folder))))
 
 
-def _failed(path: pathlib.Path, why: causes.Explanation) -> downloader.Attempt:
-    return downloader.Attempt(
+def _failed(path: pathlib.Path, why: responses.Explanation) -> results.Attempt:
+    return results.Attempt(
         url=str(path),
         outcome="failed",
         cause=why.cause,

@@ -1,4 +1,4 @@
-"""What obtaining came to: per file and in all, and the JSON document that says it."""
+"""Results of `obtain`: per attempt, per file and overall, and their JSON form."""
 
 from __future__ import annotations
 
@@ -8,40 +8,71 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tfds import errors
-from fmnist_tfds.download.policy import downloader
+
+_LEFT_OUT_IF_EMPTY = ("evidence", "remedy")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FileOutcome:
-    """What became of one file.
+class Attempt:
+    """One attempt at one source; fit to be shown, no secret in it.
+
+    Attributes:
+        url: masked.
+        outcome: "ok", "failed", or "cancelled" where another mirror was faster.
+        cause: name of a cause (diagnosis/causes), or "".
+        http_status: status of the last response, or None.
+        bytes: body bytes received.
+        seconds: how long it took.
+        evidence: what was seen.
+        remedy: what the user can do.
+    """
+
+    url: str
+    outcome: str
+    cause: str = ""
+    http_status: int | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+    evidence: str = ""
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields of the JSON interface, and evidence and remedy where there are any."""
+        fields = dataclasses.asdict(self).items()
+        return {key: value for key, value in fields if value or key not in _LEFT_OUT_IF_EMPTY}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileResult:
+    """The result for one file.
 
     Attributes:
         path: the verified file, or None.
-        sha256: digest of that file, or None.
+        sha256: digest of that file, or None where it was not computed.
         source: masked URL, folder, "cache", or None.
-        attempts: all that was tried, failed or not.
+        attempts: every attempt, failed or not, in the order they ended.
     """
 
     path: pathlib.Path | None
-    sha256: str | None
-    source: str | None
-    attempts: tuple[downloader.Attempt, ...] = ()
+    sha256: str | None = None
+    source: str | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of all four.
+class Result:
+    """The result for all files that were asked for.
 
     Attributes:
-        files: by canonical name, all four.
+        files: by canonical name.
         seconds: how long it took.
         receipt: where they came from; the content of receipt.json.
-        error: why one is missing, or None.
+        error: why a file is missing, or None.
     """
 
-    files: Mapping[str, FileOutcome]
-    seconds: float
-    receipt: dict[str, Any]
+    files: Mapping[str, FileResult]
+    seconds: float = 0.0
+    receipt: dict[str, Any] = dataclasses.field(default_factory=dict)
     error: errors.FmnistError | None = None
 
     def as_json(self) -> dict[str, Any]:

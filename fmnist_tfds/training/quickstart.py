@@ -17,7 +17,7 @@ import numpy as np
 from fmnist_tfds import catalog, errors, obtain
 from fmnist_tfds.config import settings
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
-from fmnist_tfds.download import progress
+from fmnist_tfds.download import progress, results
 from fmnist_tfds.training import plots, train
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def run(
     return Quickstart(out=out, data=metrics["data"], metrics=metrics, failure=failure)
 
 
-def _prepare(name: str, data_dir: str, outcome: obtain.Outcome) -> Any:
+def _prepare(name: str, data_dir: str, outcome: results.Result) -> Any:
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()

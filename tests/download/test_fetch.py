@@ -18,12 +18,11 @@ import family
 import pytest
 
 from fmnist_tfds import errors, obtain
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.cache import partial_files
 from fmnist_tfds.download.cache import store as stores
-from fmnist_tfds.download.policy import attempt as lap
-from fmnist_tfds.download.policy import downloader, hedging, retry
-from fmnist_tfds.download.transport import credentials, transfer
+from fmnist_tfds.download.policy import attempt, downloader, hedging, retry
+from fmnist_tfds.download.transport import credentials, request, transfer
 
 DATASET, BODIES = family.make()
 pytestmark = pytest.mark.versions
@@ -112,11 +111,11 @@ def test_a_signature_in_a_mirrors_query_is_never_shown(tmp_path):
 
 
 def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
-    secrets = credentials.Secrets()
+    secrets = credentials.Secrets(loader.resolve_secret)
     with family.Mirror(BODIES) as mirror:
         options = _options(tmp_path, mirror.url)
         part = tmp_path / "part"
-        order = transfer.Order(BIG, options.mirrors[0], options, part, DATASET, secrets)
+        order = request.Request(BIG, options.mirrors[0], options, part, DATASET, secrets)
         watch = transfer.Watch()
         watch.cancel()
         # A socket that nobody closed is a ResourceWarning, and warnings are errors.
@@ -154,12 +153,12 @@ def test_an_attempt_is_over_only_when_its_part_can_be_taken_over(tmp_path):
         store = stores.Store(options.cache_dir, DATASET)
         held = store.parts = _HeldParts(tmp_path / "cache" / ".state")
         finished = threading.Event()
-        one = lap.Lap(
+        one = attempt.RunningAttempt(
             BIG,
             options.mirrors[0],
             options,
             store,
-            credentials.Secrets(),
+            credentials.Secrets(loader.resolve_secret),
             finished=finished,
             failures=list,
             clock=time.monotonic,

@@ -349,7 +349,7 @@ def test_white_space_around_a_secret_is_no_part_of_it(content, tmp_path, monkeyp
 def test_a_header_that_http_cannot_carry_is_refused_and_unseen(headers):
     mirror = settings.Mirror(url="https://a.example/", name="corp", headers=headers)
     with pytest.raises(errors.ConfigError) as caught:
-        credentials.headers_for(mirror, credentials.Secrets(), home=True)
+        credentials.headers_for(mirror, credentials.Secrets(loader.resolve_secret), home=True)
     assert str(caught.value).startswith("mirror corp: ")
     assert PLAIN[:5] not in "".join(traceback.format_exception(caught.value))
 
@@ -425,7 +425,7 @@ def test_what_is_typed_in_the_wrong_place_is_masked(capsys):
 
 @pytest.mark.parametrize("secret", [PLAIN, *(v for v in VALUES.values() if v != PLAIN), "hunter2"])
 def test_mask_finds_every_form(secret):
-    secrets = credentials.Secrets()
+    secrets = credentials.Secrets(loader.resolve_secret)
     secrets.add(secret.strip())
     for form in _forms(secret.strip()):
         shown = secrets.mask(f"said: {form}, or so")
@@ -446,7 +446,7 @@ def test_mask_finds_every_form(secret):
     ],
 )
 def test_mask_leaves_other_words(secret, text, shown):
-    secrets = credentials.Secrets()
+    secrets = credentials.Secrets(loader.resolve_secret)
     secrets.add(secret)
     assert secrets.mask(text) == shown
 

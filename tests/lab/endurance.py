@@ -25,8 +25,8 @@ import parts
 import trial
 
 from fmnist_tfds import catalog, obtain
-from fmnist_tfds.config import settings
-from fmnist_tfds.download.transport import credentials, transfer
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.download.transport import credentials, request, transfer
 
 
 @contextlib.contextmanager
@@ -240,7 +240,9 @@ def speed(real: pathlib.Path | None, repeats: int = 7) -> Speed:
             mirror = settings.Mirror(url=url)
             effective = trial.settings_for([mirror], folder / f"cache{number}")
             part = folder / f"part{number}"
-            order = transfer.Order(largest, mirror, effective, part, one, credentials.Secrets())
+            order = request.Request(
+                largest, mirror, effective, part, one, credentials.Secrets(loader.resolve_secret)
+            )
             start = time.perf_counter()
             transfer.run(order, transfer.Watch())
             times["transfer"].append(time.perf_counter() - start)

@@ -12,9 +12,9 @@ import requests
 import scripted
 
 from fmnist_tfds import obtain
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.diagnosis import responses
-from fmnist_tfds.download.transport import credentials, second_look, transfer
+from fmnist_tfds.download.transport import credentials, request, second_look, transfer
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 LONGEST_S = 60.0
@@ -180,7 +180,9 @@ def test_server_that_says_late_that_it_wants_a_client_certificate_is_heard(lab, 
         options = settings.Settings(mirrors=(mirror,), cache_dir=tmp_path, network=network)
         file = lab.dataset.files[0]
         part = tmp_path / "part"
-        order = transfer.Order(file, mirror, options, part, lab.dataset, credentials.Secrets())
+        order = request.Request(
+            file, mirror, options, part, lab.dataset, credentials.Secrets(loader.resolve_secret)
+        )
         watch = transfer.Watch()
         delivery = transfer.run(order, watch)
         watch.close()

@@ -1,7 +1,7 @@
 """Private part files: one writer each, adopted by the next run when their writer is gone.
 
 A part's name holds the host and process that write it. A part is abandoned when that process is
-dead, when this process is through with it, or when nothing was written for a long time.
+dead, when this process released it, or when nothing was written to it for ten minutes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Parts:
         return own
 
     def release(self, part: pathlib.Path, *, keep: bool) -> None:
-        """This process is through with `part`; without `keep` it is removed."""
+        """Ends this process's use of `part`; without `keep` it is removed."""
         if not keep:
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -56,7 +56,7 @@ class Parts:
             _in_use.discard(part)
 
     def clean(self) -> None:
-        """Removes parts that nobody wrote for a week."""
+        """Removes parts that were not written to for a week."""
         now = time.time()
         for part in self._all(""):
             with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class Parts:
                     part.unlink()
 
     def activity(self, name: str) -> tuple[tuple[str, int], ...]:
-        """A value that changes when anybody's part of file `name` grows."""
+        """A value that changes when any process's part of file `name` grows."""
         return tuple(sorted((part.name, _size(part)) for part in self._all(name)))
 
     def _all(self, name: str) -> list[pathlib.Path]:

@@ -1,7 +1,7 @@
 """receipt.json: where each file came from, by which route, what failed before. No secret in it.
 
 One small record per file, each written atomically, is the truth; `receipt.json` is put together
-from them, so that processes that write at once lose nothing even where locks lie.
+from them, so that processes that write at once lose nothing even where locks do not work.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import datetime
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from fmnist_tfds import atomic_file, catalog, version
 
@@ -18,7 +18,34 @@ NAME = "receipt.json"
 _FORMAT = 1
 
 
-def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+class RouteRecord(TypedDict):
+    """How a mirror was reached."""
+
+    proxy: str | None
+    proxy_origin: str
+    tls_issuer: str | None
+    insecure_tls: bool
+
+
+class FileRecord(TypedDict, total=False):
+    """What receipt.json says of one file: every field that there is.
+
+    `route` stands only where a mirror served the file, `note` only where the .gz is not canonical,
+    `file_sha256` only where the cache holds the file.
+    """
+
+    source: str
+    time: str
+    payload_sha256: str
+    gz_sha256: str | None
+    canonical_gz: bool
+    file_sha256: str
+    note: str
+    route: RouteRecord
+    failed_attempts: list[dict[str, Any]]
+
+
+def write_json(path: pathlib.Path, document: Mapping[str, object]) -> None:
     """Writes `document` so that a reader sees the old or the new one, never a part.
 
     Raises:
@@ -39,9 +66,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def assemble(
-    records: Mapping[str, Mapping[str, Any]], *, dataset: catalog.Catalog
-) -> dict[str, Any]:
+def assemble(records: Mapping[str, FileRecord], *, dataset: catalog.Catalog) -> dict[str, Any]:
     """The receipt of all files on record."""
     return {
         "format": _FORMAT,
@@ -53,9 +78,9 @@ def assemble(
     }
 
 
-def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> dict[str, Any]:
+def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> FileRecord:
     """The part of a record that every source shares: when, and what the bytes are."""
-    record: dict[str, Any] = {
+    record: FileRecord = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "payload_sha256": file.payload_sha256,
         "gz_sha256": file.gz_sha256 if canonical_gz else None,

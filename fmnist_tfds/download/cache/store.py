@@ -1,7 +1,7 @@
 """The cache: verified files under their final names, private part files, receipts.
 
 Nothing unverified ever gets a final name: verify, fsync, then atomic rename. Locks save
-bandwidth; correctness never rests on them (flock lies on some network file systems).
+bandwidth; correctness never depends on them (on some network file systems flock always succeeds).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import filelock
 
@@ -41,22 +41,17 @@ class Store:
         """Where the file stands once it is here."""
         return self.directory / file.name
 
-    def lookup(self, file: catalog.SourceFile, *, full: bool = False) -> pathlib.Path | None:
-        """The verified file, or None. One that turns out to be damaged is set aside.
-
-        Args:
-            file: which.
-            full: hash it even if size and time are those recorded.
-        """
+    def lookup(self, file: catalog.SourceFile) -> pathlib.Path | None:
+        """The verified file, or None. One that turns out to be damaged is set aside."""
         path = self.path(file)
         try:
             stat = path.stat()
         except OSError:
-            # Absent, or a folder that nobody may enter: not here, in both cases.
+            # Absent, or in a folder without permission to enter: not here, in both cases.
             return None
         stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         state = receipts.read_json(self._state(file))
-        if not full and state.get("stamp") == stamp:
+        if state.get("stamp") == stamp:
             return path
         try:
             identity = identify.identify(path, dataset=self.dataset, expected=file)
@@ -97,7 +92,7 @@ class Store:
             raise unwritable(self.directory, error) from error
 
     def publish(
-        self, part: pathlib.Path, file: catalog.SourceFile, record: Mapping[str, Any]
+        self, part: pathlib.Path, file: catalog.SourceFile, record: receipts.FileRecord
     ) -> pathlib.Path:
         """Verifies `part`, moves it under its final name and writes the receipt.
 
@@ -120,7 +115,7 @@ class Store:
         part: pathlib.Path,
         file: catalog.SourceFile,
         identity: identify.Identity,
-        record: Mapping[str, Any],
+        record: receipts.FileRecord,
     ) -> pathlib.Path:
         """As `publish`, with the identity of `part` just found by the caller."""
         try:
@@ -129,7 +124,10 @@ class Store:
                 is_canonical = self._rewrap(part, file)
             _sync(part)
             stat = part.stat()
-            full = {**receipts.facts(file, canonical_gz=is_canonical), **record}
+            full: receipts.FileRecord = {
+                **receipts.facts(file, canonical_gz=is_canonical),
+                **record,
+            }
             full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(part)
             stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             # Before the file: another process that sees it must not record where it found it.
@@ -142,9 +140,10 @@ class Store:
             raise unwritable(self.directory, error) from error
         return target
 
-    def record(self, file: catalog.SourceFile) -> dict[str, Any]:
+    def record(self, file: catalog.SourceFile) -> receipts.FileRecord:
         """What is on record about a file that is here; {} if nothing is."""
-        return dict(receipts.read_json(self._state(file)).get("record") or {})
+        record = receipts.read_json(self._state(file)).get("record") or {}
+        return cast("receipts.FileRecord", dict(record))
 
     def receipt(self) -> dict[str, Any]:
         """The receipt of the files that are here."""
@@ -162,9 +161,10 @@ class Store:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[None]:
-        """Waits for another process that is fetching `file`, in vain too: only saves bandwidth.
+        """Waits, bounded, while another process downloads `file`.
 
-        Ends early when the file is here, or when nobody's part of it has grown for a while.
+        Best effort: returning early costs bandwidth, never correctness. Returns early when the
+        file is here, or when no partial file of it has grown for `_QUIET_S` seconds.
         """
         lock = filelock.FileLock(self.directory / _STATE / f"{file.name}.lock")
         held = False

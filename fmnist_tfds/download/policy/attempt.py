@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.cache import store
-from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import credentials, library_logs, transfer
+from fmnist_tfds.download import results
+from fmnist_tfds.download.cache import receipts, store
+from fmnist_tfds.download.diagnosis import exceptions, responses
+from fmnist_tfds.download.transport import credentials, library_logs, request, transfer
 from fmnist_tfds.formats import identify
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """What became of one attempt; fit to be shown, no secret in it.
+class RunningAttempt:
+    """An attempt in its own thread; `attempt` is its result, None while it runs.
 
-    Attributes:
-        url: masked.
-        outcome: "ok", "failed", or "cancelled" where another mirror was faster.
-        cause: a word of `causes.CAUSES`, or "".
-        http_status: status of the last response, or None.
-        bytes: body bytes received.
-        seconds: how long it took.
-        evidence: what was seen.
-        remedy: what the user can do.
+    Args:
+        file: which file.
+        mirror: where from.
+        options: time-outs, proxies, trust.
+        into: the cache.
+        secrets: resolves and masks what the request needs.
+        finished: set when the attempt is over.
+        failures: the failed attempts so far, for the receipt.
+        clock: monotonic seconds.
     """
-
-    url: str
-    outcome: str
-    cause: causes.CauseName | Literal[""] = ""
-    http_status: int | None = None
-    bytes: int = 0
-    seconds: float = 0.0
-    evidence: str = ""
-    remedy: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields of the JSON interface, and evidence and remedy where there are any."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v or k not in _OPTIONAL}
-
-
-_OPTIONAL = ("evidence", "remedy")
-
-
-class Lap:
-    """A running attempt; `attempt` says how it went, once it is over."""
 
     def __init__(
         self,
@@ -66,7 +45,7 @@ class Lap:
         self.mirror = mirror
         self.watch = transfer.Watch(clock)
         self.path: pathlib.Path | None = None
-        self.attempt: Attempt | None = None
+        self.attempt: results.Attempt | None = None
         self.error: errors.FmnistError | None = None
         self.retry_after = ""
         self.reached = 0
@@ -85,7 +64,7 @@ class Lap:
         """The URL, masked."""
         return settings.mask_url(self.mirror.url_for(self._file.name))
 
-    def call_off(self, why: causes.Explanation | None) -> Attempt:
+    def call_off(self, why: responses.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
         self.watch.cancel()
         # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left
@@ -99,7 +78,7 @@ class Lap:
         return self._result("failed", why)
 
     def _run(self) -> None:
-        attempt: Attempt | None = None
+        attempt: results.Attempt | None = None
         try:
             with library_logs.hushed(self._secrets.mask):
                 attempt = self._try()
@@ -116,32 +95,32 @@ class Lap:
             self.attempt = attempt
             self._finished.set()
 
-    def _stopped_by(self, error: errors.FmnistError) -> Attempt:
+    def _stopped_by(self, error: errors.FmnistError) -> results.Attempt:
         self.error = error
         return self._result("failed", causes.named("server-error", error.message))
 
-    def _try(self) -> Attempt:
+    def _try(self) -> results.Attempt:
         part = self._store.part_path(self._file)
         keep = False
         try:
-            delivery, identity = self._deliver(part)
-            keep = _is_worth_keeping(part, delivery.problem)
+            reply, identity = self._deliver(part)
+            keep = _is_worth_keeping(part, reply.problem)
             self.reached = part.stat().st_size if keep else 0
-            self.retry_after = delivery.retry_after
-            if delivery.problem is None and identity is not None:
+            self.retry_after = reply.retry_after
+            if reply.problem is None and identity is not None:
                 self.watch.check()
-                record = self._record(delivery)
+                record = self._record(reply)
                 self.path = self._store.publish_known(part, self._file, identity, record)
-                return self._result("ok", status=delivery.status)
-            return self._result("failed", delivery.problem, status=delivery.status)
+                return self._result("ok", status=reply.status)
+            return self._result("failed", reply.problem, status=reply.status)
         except transfer.Cancelled:
             keep = _is_worth_keeping(part, None)
             raise
         finally:
             self._store.parts.release(part, keep=keep)
 
-    def _deliver(self, part: pathlib.Path) -> tuple[transfer.Delivery, identify.Identity | None]:
-        order = transfer.Order(
+    def _deliver(self, part: pathlib.Path) -> tuple[request.Reply, identify.Identity | None]:
+        asked = request.Request(
             self._file, self.mirror, self._options, part, self._store.dataset, self._secrets
         )
         # A part may have been whole when its writer was killed. One that lacks only gzip's trailer
@@ -149,15 +128,15 @@ class Lap:
         found = self._identify(part) if part.exists() else None
         is_whole = found is not None and found.is_file(self._file)
         if is_whole and found and (found.verdict == "genuine" or not self._file.gz_sha256):
-            return transfer.Delivery(), found
+            return request.Reply(), found
         for _ in range(2):
-            delivery = transfer.run(order, self.watch)
-            if delivery.problem is not None:
-                return delivery, None
+            reply = transfer.run(asked, self.watch)
+            if reply.problem is not None:
+                return reply, None
             identity = self._identify(part)
             if identity.is_file(self._file):
-                return delivery, identity
-            if not delivery.resumed_at or identity.verdict == "truncated":
+                return reply, identity
+            if not reply.resumed_at or identity.verdict == "truncated":
                 break
             # The part may have been wrong before this mirror: it gets a chance of its own.
             part.unlink()
@@ -165,10 +144,10 @@ class Lap:
         with part.open("rb") as stream:
             start = stream.read(transfer.HEAD_BYTES)
         verdict = "corrupt" if identity.is_genuine else identity.verdict
-        delivery.problem = responses.from_identity(
-            verdict, identity.detail, body_start=start, headers=delivery.headers, url=order.url
+        reply.problem = responses.from_identity(
+            verdict, identity.detail, body_start=start, headers=reply.headers, url=asked.url
         )
-        return delivery, None
+        return reply, None
 
     def _identify(self, part: pathlib.Path) -> identify.Identity:
         return identify.identify(part, dataset=self._store.dataset, expected=self._file)
@@ -178,8 +157,8 @@ class Lap:
         outcome: str,
         why: causes.Explanation | None = None,
         status: int | None = None,
-    ) -> Attempt:
-        return Attempt(
+    ) -> results.Attempt:
+        return results.Attempt(
             url=self.url,
             outcome=outcome,
             cause=why.cause if why else "",
@@ -190,14 +169,14 @@ class Lap:
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
-    def _record(self, delivery: transfer.Delivery) -> Mapping[str, Any]:
-        route = delivery.route
+    def _record(self, reply: request.Reply) -> receipts.FileRecord:
+        route = reply.route
         return {
             "source": self.url,
             "route": {
                 "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
-                "tls_issuer": self._secrets.mask(delivery.issuer) or None,
+                "tls_issuer": self._secrets.mask(reply.issuer) or None,
                 "insecure_tls": route.insecure_tls,
             },
             "failed_attempts": self._failures(),

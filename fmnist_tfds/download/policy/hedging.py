@@ -1,4 +1,4 @@
-"""The mirrors of one file, one round: in order, hedged, each watched; the first to deliver wins."""
+"""One round over the mirrors of one file: started in order, hedged; the first to deliver wins."""
 
 from __future__ import annotations
 
@@ -13,27 +13,39 @@ from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, mirror_health
 
 _POLL_S = 0.05
-# Nobody was heard by then: all mirrors are asked at once, so that a dead network is known soon.
+# No mirror responded by then: ask all of them at once, so that a dead network is known soon.
 _ALL_AT_ONCE_S = 4.0
 
 
 @dataclasses.dataclass(slots=True)
-class Outcome:
-    """How a round went: the lap that delivered, or None; and all that ended."""
+class RoundResult:
+    """The attempt that delivered the file, or None; and all that ended."""
 
-    winner: attempt.Lap | None = None
-    ended: list[attempt.Lap] = dataclasses.field(default_factory=list)
+    winner: attempt.RunningAttempt | None = None
+    ended: list[attempt.RunningAttempt] = dataclasses.field(default_factory=list)
 
 
-class Race:
-    """Runs the laps of one round."""
+class HedgedRound:
+    """Starts the attempts of one round and watches them.
+
+    Args:
+        file: name of the file.
+        network: when to hedge, and which attempt is too slow.
+        state: health of the mirrors.
+        start: starts one attempt; its event is set when the attempt is over.
+        started_s: moment of `clock` when the job began.
+        deadline_s: moment of `clock` when the job must end.
+        clock: monotonic seconds.
+        report: receives progress.
+        stopped: set when another file ended the job.
+    """
 
     def __init__(
         self,
         file: str,
         network: settings.Network,
         state: mirror_health.Health,
-        start: Callable[[settings.Mirror, threading.Event], attempt.Lap],
+        start: Callable[[settings.Mirror, threading.Event], attempt.RunningAttempt],
         *,
         started_s: float,
         deadline_s: float,
@@ -51,13 +63,13 @@ class Race:
         self._report = report
         self._stopped = stopped
         self._finished = threading.Event()
-        self._running: list[attempt.Lap] = []
-        self._speed: dict[attempt.Lap, tuple[float, int]] = {}
+        self._running: list[attempt.RunningAttempt] = []
+        self._speed: dict[attempt.RunningAttempt, tuple[float, int]] = {}
 
-    def run(self, mirrors: Sequence[settings.Mirror]) -> Outcome:
+    def run(self, mirrors: Sequence[settings.Mirror]) -> RoundResult:
         """Tries `mirrors`; returns when one has delivered or none is left."""
         waiting = collections.deque(mirrors)
-        outcome = Outcome()
+        outcome = RoundResult()
         last_start = self._clock()
         while waiting or self._running:
             now = self._clock()
@@ -86,7 +98,7 @@ class Race:
         silent = not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S
         return silent or now - last_start >= self._network.hedge_after_s
 
-    def _collect(self, outcome: Outcome) -> None:
+    def _collect(self, outcome: RoundResult) -> None:
         for one in list(self._running):
             if one.watch.is_connected:
                 self._health.heard()
@@ -99,7 +111,7 @@ class Race:
                 if one.attempt.outcome == "ok" and outcome.winner is None:
                     outcome.winner = one
 
-    def _guard(self, outcome: Outcome) -> None:
+    def _guard(self, outcome: RoundResult) -> None:
         for one in list(self._running):
             if why := self._hopeless(one):
                 one.attempt = one.call_off(why)
@@ -108,12 +120,12 @@ class Race:
                 if one.attempt.outcome == "ok":
                     outcome.winner = one
 
-    def _hopeless(self, one: attempt.Lap) -> causes.Explanation | None:
-        """Why a running lap should be given up, if it should: `timeout` of requests is per
+    def _hopeless(self, one: attempt.RunningAttempt) -> responses.Explanation | None:
+        """Why a running attempt should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
         if watch.is_copied:
-            return None  # identifying and publishing what came
+            return None  # it identifies and publishes the body
         if not watch.is_connected and not watch.received:
             limit = network.connect_timeout_s + 0.5
             if now - watch.started > limit:
@@ -131,7 +143,7 @@ class Race:
         self._speed[one] = (now, watch.received)
         return None
 
-    def _end_all(self, outcome: Outcome, why: causes.Explanation | None) -> None:
+    def _end_all(self, outcome: RoundResult, why: responses.Explanation | None) -> None:
         for one in self._running:
             one.attempt = one.call_off(why)
             outcome.ended.append(one)

@@ -16,6 +16,42 @@ from fmnist_tfds.download.diagnosis import causes
 
 REMEMBERED_S = 900.0
 
+# Worth another try later, at the same mirror.
+TRANSIENT = frozenset(
+    {
+        "dns-failure",
+        "connect-refused",
+        "connect-timeout",
+        "stalled",
+        "truncated",
+        "reset",
+        "server-error",
+        "rate-limited",
+    }
+)
+# The mirror cannot be reached, or serves wrong bytes: that holds for all files.
+_OUT = frozenset(
+    {
+        "dns-failure",
+        "connect-refused",
+        "connect-timeout",
+        "tls-untrusted",
+        "tls-intercepted",
+        "proxy-auth-required",
+        "proxy-auth-ntlm",
+        "proxy-denied",
+        "captive-portal",
+        "unsupported-scheme",
+        "impostor",
+        "wrong-content",
+        "checksum-mismatch",
+        "too-large",
+        "stalled",
+    }
+)
+# No response of any kind arrived.
+_SILENT = frozenset({"dns-failure", "connect-timeout"})
+
 
 class Health:
     """Shared by the threads of one job. Times are those of the job's clock."""
@@ -52,7 +88,7 @@ class Health:
             self._out.pop(mirror, None)
 
     def heard(self) -> None:
-        """A connection came about: the network is not dead."""
+        """A connection was opened: the network is not dead."""
         self.is_alive = True
 
     def is_out(self, mirror: settings.Mirror) -> bool:
@@ -61,7 +97,7 @@ class Health:
             return mirror in self._out
 
     def wait_until(self, mirror: settings.Mirror, moment_s: float) -> None:
-        """`mirror` asked to be left alone until then."""
+        """`mirror` asked for no request before `moment_s`."""
         with self._lock:
             self._not_before[mirror] = max(moment_s, self._not_before.get(mirror, moment_s))
 
@@ -71,9 +107,9 @@ class Health:
             return self._not_before.get(mirror, 0.0)
 
     def remember(self, wall_s: float) -> None:
-        """Writes what was learned for the next job; where that is impossible, it costs time only.
+        """Records for the next job which mirrors are out; if that fails, it only costs time.
 
-        Nothing is learned from a job that never heard from anybody: then it was not the mirrors.
+        If no mirror responded, the network was down: record nothing.
         """
         with self._lock:
             good = {settings.mask_url(mirror.url) for mirror in self._good}

@@ -6,11 +6,12 @@ import base64
 import dataclasses
 import re
 import urllib.parse
+from collections.abc import Callable
 
 import requests.utils
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import secret_reference, settings
 from fmnist_tfds.download.transport import masking
 
 _SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
@@ -24,9 +25,15 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Secrets:
-    """Every secret that was resolved, so that no text that leaves us holds one in any form."""
+    """Every secret that was resolved, so that no text that leaves us holds one in any form.
 
-    def __init__(self) -> None:
+    Args:
+        read: the secret that a reference stands for, a literal as it is (config/loader): handed
+            in, so that nothing here reads the environment or a file.
+    """
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        self.read = read
         self._patterns: dict[str, masking.Pattern] = {}
 
     def resolve(self, reference: str) -> str:
@@ -35,8 +42,8 @@ class Secrets:
         Raises:
             ConfigError: it cannot be read.
         """
-        value = loader.resolve_secret(reference)
-        if loader.is_reference(reference):
+        value = self.read(reference)
+        if secret_reference.is_reference(reference):
             self.add(value)
         return value
 
@@ -79,13 +86,20 @@ def route_to(
     """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
 
     The query of `url` may be a signature: from now on its long values count as secrets.
+
+    Args:
+        options: proxies and trust.
+        mirror: whose settings apply.
+        url: where to.
+        secrets: resolves the proxy's secret, and gets it.
+        home: `url` is of the mirror's own origin.
     """
     secrets.add_url(url)
     route = options.route(mirror, url)
     # Of a whole URL only the login is a secret: its host is named in every message.
-    proxy = loader.resolve_secret(route.proxy) if route.proxy else None
+    proxy = secrets.read(route.proxy) if route.proxy else None
     if proxy and "://" not in proxy:
-        if loader.is_reference(route.proxy or "") and "." not in proxy:
+        if secret_reference.is_reference(route.proxy or "") and "." not in proxy:
             secrets.add(proxy)
         proxy = f"http://{proxy}"
     if proxy and not settings.proxy_problem(proxy):
@@ -108,7 +122,7 @@ def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dic
                 hint='write headers = { X-Name = "value" }',
             )
         is_sensitive = name.lower() in _SENSITIVE_HEADERS
-        if home or not (loader.is_reference(value) or is_sensitive):
+        if home or not (secret_reference.is_reference(value) or is_sensitive):
             found[name] = _carried(secrets.resolve(value), value, f"header {name}", mirror)
             if is_sensitive:
                 secrets.add(found[name].rpartition(" ")[2])
@@ -135,9 +149,9 @@ def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> st
     except UnicodeEncodeError:
         is_possible = False
     else:
-        is_possible = loader.is_one_line(value)
+        is_possible = secret_reference.is_one_line(value)
     if not is_possible:
-        given = f" (secret {written!r})" if loader.is_reference(written) else ""
+        given = f" (secret {written!r})" if secret_reference.is_reference(written) else ""
         raise errors.ConfigError(
             f"{_called(mirror)}: {what}{given} holds a letter that no HTTP header can carry",
             hint="write it as one line of ASCII",

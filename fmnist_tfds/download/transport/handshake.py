@@ -6,6 +6,7 @@ and to see who signs. Whether a certificate is good, the real request decides.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import http.client
@@ -14,14 +15,12 @@ import queue
 import socket
 import ssl
 import threading
-import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
-from fmnist_tfds.download.transport import second_look
+from fmnist_tfds.download.diagnosis import causes, certificates, responses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,17 +41,21 @@ class Step:
 
 
 class Way:
-    """The way to one URL along one route; a context manager that closes its connection."""
+    """The way to one URL along one route; a context manager that closes its connection.
+
+    Attributes:
+        proxy_said: how the proxy names itself, or "".
+        refusal: the proxy's refusal of CONNECT, or None.
+        issuer: who signed the server's certificate, or "".
+    """
 
     def __init__(
         self,
         url: str,
         route: settings.Route,
-        network: settings.Network,
-        clock: Callable[[], float],
+        timeout_s: float,
     ) -> None:
-        self._url, self._route, self._clock = url, route, clock
-        self._timeout_s = network.connect_timeout_s
+        self._url, self._route, self._timeout_s = url, route, timeout_s
         self._target = urllib.parse.urlsplit(url)
         self._proxy = urllib.parse.urlsplit(route.proxy or "")
         nearest = self._proxy if route.proxy else self._target
@@ -61,6 +64,7 @@ class Way:
         self._port = nearest.port or ports.get(nearest.scheme.lower(), 1080)
         self._socket: socket.socket | None = None
         self.proxy_said = ""
+        self.refusal: causes.Explanation | None = None
         self.issuer = ""
 
     def __enter__(self) -> Way:
@@ -114,16 +118,15 @@ class Way:
             return Step(is_open=True)
         assert self._socket is not None
         try:
-            status, headers = second_look.tunnel(self._socket, self._url, self._proxy)
+            status, headers = _tunnel(self._socket, self._url, self._proxy)
         except (OSError, http.client.HTTPException) as error:
             return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         self.proxy_said = next(
             (headers[name] for name in ("via", "proxy-agent", "server") if headers.get(name)), ""
         )
         if status >= 300:
-            return Step(
-                why=responses.from_tunnel(status, headers, url=self._url, route=self._route)
-            )
+            self.refusal = responses.from_tunnel(status, headers, url=self._url, route=self._route)
+            return Step(why=self.refusal)
         return Step(f"status {status} to CONNECT")
 
     def handshake(self) -> Step:
@@ -171,8 +174,36 @@ def last_words(
     One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
     we send meanwhile can turn its words into a reset: so this connects anew and only listens.
     """
-    with Way(url, route, network, time.monotonic) as way:
+    with Way(url, route, network.connect_timeout_s) as way:
         for step in (way.resolve, way.connect, way.tunnel, way.handshake, way.listen):
             if found := step().why:
                 return found if found.cause == "auth-required" else None
     return None
+
+
+def _tunnel(
+    connection: socket.socket, url: str, proxy: urllib.parse.SplitResult
+) -> tuple[int, Mapping[str, str]]:
+    """Status and headers of the proxy's answer to CONNECT, over an open connection to it.
+
+    Raises:
+        OSError: the connection failed.
+        http.client.HTTPException: the answer is no HTTP.
+    """
+    parts = urllib.parse.urlsplit(url)
+    target = f"{parts.hostname}:{parts.port or 443}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    lines += [f"{name}: {value}" for name, value in _credentials(proxy).items()]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    with http.client.HTTPResponse(connection, method="CONNECT") as answer:
+        answer.begin()
+        names = dict.fromkeys(name.lower() for name in answer.headers)
+        headers = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
+        return answer.status, headers
+
+
+def _credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    user = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(user.encode()).decode()}

@@ -1,48 +1,56 @@
-"""Redirects by hand: bounded, never to an unsafe place, never with secrets to a stranger."""
+"""Redirects by hand: bounded, never to an unsafe place, never with secrets to another origin."""
 
 from __future__ import annotations
 
 import urllib.parse
-from typing import TYPE_CHECKING
 
 import requests
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import credentials, session
-
-if TYPE_CHECKING:
-    from fmnist_tfds.download.transport import transfer
+from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.transport import credentials, request, session
 
 MOST = 10
 _STATUSES = (301, 302, 303, 307, 308)
 
 
 def follow(
-    order: transfer.Order, delivery: transfer.Delivery, headers: dict[str, str]
+    asked: request.Request, reply: request.Reply, headers: dict[str, str]
 ) -> requests.Response | None:
-    """The last response; `delivery.problem` says why a redirect was not followed.
+    """The last response; `reply.problem` says why a redirect was not followed.
+
+    Args:
+        asked: the file and the mirror.
+        reply: gets route, hops and problem.
+        headers: sent to every hop.
 
     Raises:
         requests.RequestException: a request failed.
         ConfigError: a secret cannot be read.
     """
-    network = order.options.network
-    url = order.url
+    network = asked.options.network
+    mirror, secrets = asked.mirror, asked.secrets
+    # Resolved before the first hop, once: no secret is read while a server leads us around.
+    headers_by_home = {
+        home: {**credentials.headers_for(mirror, secrets, home=home), **headers}
+        for home in (True, False)
+    }
+    url = asked.url
     home = True
     for _ in range(MOST + 1):
-        # Once away, never home again: the stranger would choose what home is asked for.
-        home = home and credentials.is_home(url, order.url)
-        route = credentials.route_to(order.options, order.mirror, url, order.secrets, home=home)
-        delivery.route = route
-        delivery.hops.append(url)
+        # After a cross-origin hop, send no credentials again: that server could choose which of
+        # the mirror's URLs we request.
+        home = home and credentials.is_home(url, asked.url)
+        route = credentials.route_to(asked.options, mirror, url, secrets, home=home)
+        reply.route = route
+        reply.hops.append(url)
         if problem := responses.malformed_proxy(route) or session.unusable_certificates(route, url):
-            delivery.problem = problem
+            reply.problem = problem
             return None
         response = session.request(
             url,
             route=route,
-            headers={**credentials.headers_for(order.mirror, order.secrets, home=home), **headers},
+            headers=headers_by_home[home],
             connect_timeout_s=network.connect_timeout_s,
             read_timeout_s=network.read_timeout_s,
         )
@@ -51,12 +59,12 @@ def follow(
             return response
         response.close()
         target = urllib.parse.urljoin(url, location)
-        if problem := _refusal(url, target, order.mirror):
-            delivery.problem = problem
+        if problem := _refusal(url, target, mirror):
+            reply.problem = problem
             return response
         url = target
-    delivery.status = response.status_code
-    delivery.problem = causes.named("redirect-loop", f"more than {MOST} redirects")
+    reply.status = response.status_code
+    reply.problem = responses.named("redirect-loop", f"more than {MOST} redirects")
     return None
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import requests
 import requests.adapters
-import requests.auth
 import truststore
 import urllib3
 import urllib3.connection
@@ -37,7 +36,7 @@ def _watched(sock: socket.socket) -> socket.socket:
     try:
         getattr(_watching, "connected", lambda _: None)(sock)
     except BaseException:
-        # Called off before urllib3 knows of it: nobody else could close it.
+        # Cancelled before urllib3 knows the socket: it would never be closed.
         sock.close()
         raise
     return sock
@@ -103,11 +102,17 @@ def request(
     *,
     route: settings.Route,
     headers: dict[str, str],
-    auth: requests.auth.AuthBase | None = None,
     connect_timeout_s: float,
     read_timeout_s: float,
 ) -> requests.Response:
     """The response to one GET, its body unread; redirects are not followed.
+
+    Args:
+        url: what to ask for.
+        route: proxy, trust and client certificate.
+        headers: sent besides User-Agent and Accept-Encoding.
+        connect_timeout_s: for the connection.
+        read_timeout_s: for each read.
 
     Raises:
         requests.RequestException: there is none.
@@ -125,7 +130,7 @@ def request(
         return session.get(
             url,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
-            auth=auth or _no_auth,
+            auth=_no_auth,
             stream=True,
             allow_redirects=False,
             timeout=(connect_timeout_s, read_timeout_s),
@@ -136,7 +141,7 @@ def request(
 
 
 def unusable_certificates(route: settings.Route, url: str) -> causes.Explanation | None:
-    """Why TLS to `url` cannot come about along `route`: a file of certificates is none."""
+    """Why TLS to `url` is impossible along `route`: a certificate file cannot be used."""
     if not url.lower().startswith("https:"):
         return None
     variables = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE"

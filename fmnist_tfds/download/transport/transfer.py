@@ -1,4 +1,4 @@
-"""One attempt to copy one URL to a part file, resumed where a part stands; no judgement of content.
+"""One attempt to copy one URL to a part file, resumed where a part stands; judges no content.
 
 Source: RFC 9110 for Range and Content-Range. A part begun at one mirror is continued at another:
 the pinned digest makes that safe. If-Range is not sent on purpose: replicas that tag the same bytes
@@ -8,7 +8,6 @@ differently would send the whole file at every resumption.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import pathlib
 import re
 import socket
@@ -16,20 +15,20 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 import requests
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.cache import store
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
-    credentials,
     handshake,
     library_logs,
     redirects,
+    request,
     second_look,
     session,
 )
@@ -40,12 +39,12 @@ HEAD_BYTES = 8192
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
-class Cancelled(Exception):  # noqa: N818 (not an error: somebody else was faster)
-    """The attempt was called off from outside."""
+class Cancelled(Exception):  # noqa: N818 (not an error: another mirror was faster)
+    """The attempt was cancelled from outside."""
 
 
 class Watch:
-    """What a supervisor sees of a running attempt, and how it calls it off."""
+    """Progress of a running attempt, seen from another thread, and the way to cancel it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -58,142 +57,111 @@ class Watch:
         self._cancelled = threading.Event()
 
     def connected(self, sock: Any) -> None:
-        """A connection stands."""
+        """A connection was opened."""
         self.is_connected = True
-        # A twin: TLS takes the socket itself over, and shutting either down wakes both.
+        # A duplicate: TLS takes the socket itself over, and shutting either down wakes both.
         self._sockets.append(sock.dup())
         self.check()
 
     def arrived(self, count: int) -> None:
-        """`count` bytes of the body came; Cancelled if nobody wants them any more."""
+        """`count` bytes of the body came; raises Cancelled if the attempt was cancelled."""
         self.check()
         self.received += count
 
     def check(self) -> None:
-        """Raises Cancelled if the attempt was called off."""
+        """Raises Cancelled if the attempt was cancelled."""
         if self._cancelled.is_set():
             raise Cancelled
 
     def close(self) -> None:
-        """Gives back what watching took; the attempt is over."""
+        """Closes the duplicated sockets; the attempt is over."""
         for sock in self._sockets:
             sock.close()
 
     def cancel(self) -> None:
-        """Calls the attempt off, also where it waits for a socket."""
+        """Cancels the attempt, also while it waits for a socket."""
         self._cancelled.set()
         for sock in list(self._sockets):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Order:
-    """What to copy from where to where."""
-
-    file: catalog.SourceFile
-    mirror: settings.Mirror
-    options: settings.Settings
-    part: pathlib.Path
-    dataset: catalog.Catalog
-    secrets: credentials.Secrets
-
-    @property
-    def url(self) -> str:
-        """The URL of the file at that mirror."""
-        return self.mirror.url_for(self.file.name)
-
-
-@dataclasses.dataclass(slots=True)
-class Delivery:
-    """How it went; `problem` is None if the body arrived whole. `hops`: the URLs asked."""
-
-    problem: causes.Explanation | None = None
-    status: int | None = None
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    retry_after: str = ""
-    resumed_at: int = 0
-    route: settings.Route = dataclasses.field(default_factory=settings.Route)
-    issuer: str = ""
-    hops: list[str] = dataclasses.field(default_factory=list)
-
-
 class _Body(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-def run(order: Order, watch: Watch) -> Delivery:
+def run(asked: request.Request, watch: Watch) -> request.Reply:
     """Copies; failures are explained in the result.
 
     Raises:
-        Cancelled: called off.
+        Cancelled: `watch` was cancelled.
         StoreError: the part cannot be written.
         ConfigError: a secret cannot be read.
     """
-    delivery = Delivery()
+    reply = request.Reply()
     try:
-        if order.mirror.scheme in settings.HTTP_SCHEMES:
-            _http(order, watch, delivery)
+        if asked.mirror.scheme in settings.HTTP_SCHEMES:
+            _http(asked, watch, reply)
         else:
-            _opened(order, watch, delivery)
+            _opened(asked, watch, reply)
     except (Cancelled, errors.FmnistError):
         raise
     except FileNotFoundError:
-        delivery.problem = causes.named("not-found", "there is no such file")
+        reply.problem = responses.named("not-found", "there is no such file")
     except PermissionError as error:
-        delivery.problem = causes.named("forbidden", f"{error.strerror or error}")
+        reply.problem = responses.named("forbidden", f"{error.strerror or error}")
     except Exception as error:  # noqa: BLE001 (requests, urllib3, ssl, fsspec: explained, kept)
         watch.check()
-        delivery.problem = second_look.from_exception(
+        reply.problem = second_look.from_exception(
             error,
-            url=order.url,
-            route=delivery.route,
-            timeout_s=order.options.network.connect_timeout_s,
+            url=asked.url,
+            route=reply.route,
+            timeout_s=asked.options.network.connect_timeout_s,
         )
-        is_unheard = delivery.status is None and order.mirror.scheme == "https"
-        if is_unheard and delivery.problem.cause == "reset":
+        is_unheard = reply.status is None and asked.mirror.scheme == "https"
+        if is_unheard and reply.problem.cause == "reset":
             # A server that misses a client certificate may be cut off before it says so.
-            said = handshake.last_words(order.url, delivery.route, order.options.network)
-            delivery.problem = said or delivery.problem
+            said = handshake.last_words(asked.url, reply.route, asked.options.network)
+            reply.problem = said or reply.problem
     watch.is_copied = True
-    # Called off, a body may look as if it had only ended early.
+    # A cancelled body may look as if it had only ended early.
     watch.check()
-    return delivery
+    return reply
 
 
-def _http(order: Order, watch: Watch, delivery: Delivery) -> None:
+def _http(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
     session.watch_connections(watch.connected)
-    offset = _size(order.part)
-    response = redirects.follow(order, delivery, {"Range": f"bytes={offset}-"} if offset else {})
+    offset = _size(asked.part)
+    response = redirects.follow(asked, reply, {"Range": f"bytes={offset}-"} if offset else {})
     if (
         response is not None
-        and delivery.problem is None
+        and reply.problem is None
         and offset
         and not _continues(response, offset)
     ):
         # 416, or a range that was not asked for: begin again, in the same attempt.
         response.close()
         offset = 0
-        order.part.unlink(missing_ok=True)
-        response = redirects.follow(order, delivery, {})
+        asked.part.unlink(missing_ok=True)
+        response = redirects.follow(asked, reply, {})
     if response is None:
         return
     with response:
-        delivery.status, delivery.headers = response.status_code, response.headers
-        delivery.issuer = session.tls_issuer(response)
-        if delivery.problem is not None:
+        reply.status, reply.headers = response.status_code, response.headers
+        reply.issuer = session.tls_issuer(response)
+        if reply.problem is not None:
             return
         if response.status_code not in (200, 206):
-            delivery.retry_after = response.headers.get("Retry-After", "")
+            reply.retry_after = response.headers.get("Retry-After", "")
             body = _head(response)
-            delivery.problem = responses.from_response(
-                response.status_code, response.headers, body, url=response.url, route=delivery.route
+            reply.problem = responses.from_response(
+                response.status_code, response.headers, body, url=response.url, route=reply.route
             )
             return
         skip = offset if response.status_code == 200 else 0
-        promised = _promised(response, offset)
-        delivery.resumed_at = offset
-        delivery.problem = _copy(order, watch, _Raw(response), offset, skip, promised)
+        promised = _promised(response)
+        reply.resumed_at = offset
+        reply.problem = _copy(asked, watch, _Raw(response), offset, skip, promised)
 
 
 class _Raw:
@@ -216,7 +184,7 @@ def _continues(response: requests.Response, offset: int) -> bool:
     return response.status_code != 416
 
 
-def _promised(response: requests.Response, offset: int) -> int | None:
+def _promised(response: requests.Response) -> int | None:
     """The size that the whole file will have, as the server says."""
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
@@ -226,34 +194,43 @@ def _promised(response: requests.Response, offset: int) -> int | None:
 
 
 def _copy(
-    order: Order, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
-) -> causes.Explanation | None:
-    """Appends the body to the part, without its first `skip` bytes."""
-    limit = identify.limit_bytes(order.dataset, order.file)
-    watch.size = promised or order.file.gz_bytes or order.file.payload_bytes
+    asked: request.Request, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
+) -> responses.Explanation | None:
+    """Appends the body to the part.
+
+    Args:
+        asked: the file and its part.
+        watch: counts every chunk.
+        body: what to copy.
+        offset: where in the part to begin.
+        skip: how many bytes of the body are in the part already.
+        promised: the size of the whole file as the server says, or None.
+    """
+    limit = identify.limit_bytes(asked.dataset, asked.file)
+    watch.size = promised or asked.file.gz_bytes or asked.file.payload_bytes
     if promised is not None and promised > limit:
         return causes.named("too-large", f"{promised:,} bytes promised, at most {limit:,} expected")
     written = offset
-    with _appending(order.part, offset) as sink:
+    with _appending(asked.part, offset) as sink:
         while chunk := body.read(_CHUNK_BYTES):
             watch.arrived(len(chunk))
             fresh = chunk[min(skip, len(chunk)) :]
             skip -= len(chunk) - len(fresh)
             before, written = written, written + len(fresh)
-            _write(sink, fresh, order)
-            crossed = before < order.file.gz_bytes <= written and promised != order.file.gz_bytes
-            if crossed and _is_complete(order, sink):
+            _write(sink, fresh, asked)
+            crossed = before < asked.file.gz_bytes <= written and promised != asked.file.gz_bytes
+            if crossed and _is_complete(asked, sink):
                 # A body without (right) end whose beginning is the file: it is here.
-                sink.truncate(order.file.gz_bytes)
+                sink.truncate(asked.file.gz_bytes)
                 return None
             if written > limit:
                 return causes.named("too-large", f"more than {limit:,} bytes came; stopped")
     return None
 
 
-def _is_complete(order: Order, sink: BinaryIO) -> bool:
+def _is_complete(asked: request.Request, sink: BinaryIO) -> bool:
     sink.flush()
-    return identify.starts_with(order.part, order.file)
+    return identify.starts_with(asked.part, asked.file)
 
 
 @contextlib.contextmanager
@@ -268,13 +245,13 @@ def _appending(part: pathlib.Path, offset: int) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _write(sink: BinaryIO, data: bytes, order: Order) -> None:
+def _write(sink: BinaryIO, data: bytes, asked: request.Request) -> None:
     try:
         sink.write(data)
         if len(data) < _CHUNK_BYTES:
             sink.flush()
     except OSError as error:
-        raise store.unwritable(order.part.parent.parent, error) from error
+        raise store.unwritable(asked.part.parent.parent, error) from error
 
 
 def _head(response: requests.Response) -> bytes:
@@ -285,28 +262,28 @@ def _head(response: requests.Response) -> bytes:
         return b""
 
 
-def _opened(order: Order, watch: Watch, delivery: Delivery) -> None:
+def _opened(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
     """file:// with the standard library, every other scheme with fsspec."""
-    if order.mirror.scheme == "file":
-        parts = urllib.parse.urlsplit(order.url)
+    if asked.mirror.scheme == "file":
+        parts = urllib.parse.urlsplit(asked.url)
         path = pathlib.Path(urllib.request.url2pathname(parts.path))
         with path.open("rb") as stream:
             watch.is_connected = True
-            delivery.problem = _copy(order, watch, stream, 0, 0, path.stat().st_size)
+            reply.problem = _copy(asked, watch, stream, 0, 0, path.stat().st_size)
         return
     try:
         import fsspec
 
         library_logs.attach()
-        with fsspec.open(order.url, "rb").open() as stream:
+        with fsspec.open(asked.url, "rb").open() as stream:
             watch.is_connected = True
-            delivery.problem = _copy(order, watch, stream, 0, 0, None)
+            reply.problem = _copy(asked, watch, stream, 0, 0, None)
     except (ImportError, ValueError) as error:
         if isinstance(error, ValueError) and "protocol" not in str(error).lower():
             raise
-        delivery.problem = causes.named(
+        reply.problem = responses.named(
             "unsupported-scheme",
-            f"{order.mirror.scheme}:// needs a package that is not installed",
+            f"{asked.mirror.scheme}:// needs a package that is not installed",
             "pip install 'fmnist_tfds[cloud]'",
         )
 

@@ -1,0 +1,63 @@
+"""What one attempt asks for, and the reply to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from fmnist_tfds import catalog
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.diagnosis import causes
+from fmnist_tfds.download.transport import credentials
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One file of one mirror, to be copied to a part file.
+
+    Attributes:
+        file: which file.
+        mirror: where from.
+        options: time-outs, proxies, trust.
+        part: where to; resumed where it holds bytes already.
+        dataset: whose file it is.
+        secrets: resolves and masks what the request needs.
+    """
+
+    file: catalog.SourceFile
+    mirror: settings.Mirror
+    options: settings.Settings
+    part: pathlib.Path
+    dataset: catalog.Catalog
+    secrets: credentials.Secrets
+
+    @property
+    def url(self) -> str:
+        """The URL of the file at that mirror."""
+        return self.mirror.url_for(self.file.name)
+
+
+@dataclasses.dataclass(slots=True)
+class Reply:
+    """What a mirror answered, filled in as the attempt goes on.
+
+    Attributes:
+        problem: why the body did not arrive whole, or None.
+        status: of the last response, or None.
+        headers: of the last response.
+        retry_after: the Retry-After header of a refusal, or "".
+        resumed_at: bytes of the part that stood before.
+        route: of the last hop.
+        issuer: who signed the server's certificate, or "".
+        hops: the URLs asked, in order.
+    """
+
+    problem: causes.Explanation | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    retry_after: str = ""
+    resumed_at: int = 0
+    route: settings.Route = dataclasses.field(default_factory=settings.Route)
+    issuer: str = ""
+    hops: list[str] = dataclasses.field(default_factory=list)

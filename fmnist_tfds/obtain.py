@@ -127,7 +127,7 @@ class _Ladder:
 
     def _give_up(self, missing: list[catalog.SourceFile]) -> None:
         if self._options.offline:
-            off = responses.named("offline")
+            off = causes.named("offline")
             attempt = results.Attempt("the network", "failed", off.cause, evidence=off.evidence)
             for file in missing:
                 self._attempts[file.name].append(attempt)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import contents, findings, mirror_urls
-from fmnist_tfds.download.diagnosis import causes, exceptions, responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
     credentials,
     handshake,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.download import results
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes
 
 _MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
 _MOST_EVIDENCE = 160

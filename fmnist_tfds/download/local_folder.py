@@ -11,7 +11,7 @@ import pathlib
 
 from fmnist_tfds import catalog
 from fmnist_tfds.download import results
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.formats import identify
 
 # Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
@@ -52,7 +52,7 @@ def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalo
     return Found(None, None, wrong or _failed(folder, causes.named("not-found", _held(folder))))
 
 
-def _failed(path: pathlib.Path, why: responses.Explanation) -> results.Attempt:
+def _failed(path: pathlib.Path, why: causes.Explanation) -> results.Attempt:
     return results.Attempt(
         url=str(path),
         outcome="failed",

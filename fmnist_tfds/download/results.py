@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fmnist_tfds import errors
+from fmnist_tfds.download.diagnosis import causes
 
 _LEFT_OUT_IF_EMPTY = ("evidence", "remedy")
 
@@ -29,7 +30,7 @@ class Attempt:
 
     url: str
     outcome: str
-    cause: str = ""
+    cause: causes.CauseName | Literal[""] = ""
     http_status: int | None = None
     bytes: int = 0
     seconds: float = 0.0

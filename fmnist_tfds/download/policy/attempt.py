@@ -11,7 +11,7 @@ from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
-from fmnist_tfds.download.diagnosis import exceptions, responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, library_logs, request, transfer
 from fmnist_tfds.formats import identify
 
@@ -64,7 +64,7 @@ class RunningAttempt:
         """The URL, masked."""
         return settings.mask_url(self.mirror.url_for(self._file.name))
 
-    def call_off(self, why: responses.Explanation | None) -> results.Attempt:
+    def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
         self.watch.cancel()
         # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left

@@ -120,7 +120,7 @@ class HedgedRound:
                 if one.attempt.outcome == "ok":
                     outcome.winner = one
 
-    def _hopeless(self, one: attempt.RunningAttempt) -> responses.Explanation | None:
+    def _hopeless(self, one: attempt.RunningAttempt) -> causes.Explanation | None:
         """Why a running attempt should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
@@ -143,7 +143,7 @@ class HedgedRound:
         self._speed[one] = (now, watch.received)
         return None
 
-    def _end_all(self, outcome: RoundResult, why: responses.Explanation | None) -> None:
+    def _end_all(self, outcome: RoundResult, why: causes.Explanation | None) -> None:
         for one in self._running:
             one.attempt = one.call_off(why)
             outcome.ended.append(one)

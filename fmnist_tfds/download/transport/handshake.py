@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, certificates, responses
+from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

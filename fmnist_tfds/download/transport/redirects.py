@@ -7,7 +7,7 @@ import urllib.parse
 import requests
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import responses
+from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, request, session
 
 MOST = 10
@@ -64,7 +64,7 @@ def follow(
             return response
         url = target
     reply.status = response.status_code
-    reply.problem = responses.named("redirect-loop", f"more than {MOST} redirects")
+    reply.problem = causes.named("redirect-loop", f"more than {MOST} redirects")
     return None
 
 

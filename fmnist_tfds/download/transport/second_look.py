@@ -11,14 +11,14 @@ import dataclasses
 import urllib.parse
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, responses
+from fmnist_tfds.download.diagnosis import causes, exceptions
 from fmnist_tfds.download.transport import handshake
 
 
 def from_exception(
     error: BaseException, *, url: str, route: settings.Route, timeout_s: float
 ) -> causes.Explanation:
-    """As `responses.from_exception`, with a second connection where that tells more.
+    """As `exceptions.from_exception`, with a second connection where that tells more.
 
     Args:
         error: what requests, urllib3, ssl or socket raised.
@@ -29,11 +29,13 @@ def from_exception(
     found = exceptions.from_exception(error, url=url, route=route)
     if timeout_s <= 0:
         return found
-    if responses.is_tunnel_refusal(error) and (refusal := _refusal_of_proxy(url, route, timeout_s)):
+    if exceptions.is_tunnel_refusal(error) and (
+        refusal := _refusal_of_proxy(url, route, timeout_s)
+    ):
         return refusal
     if found.cause == "tls-untrusted":
         issuer = _presented_issuer(url, route, timeout_s)
-        return responses.from_exception(error, url=url, route=route, issuer=issuer)
+        return exceptions.from_exception(error, url=url, route=route, issuer=issuer)
     return found
 
 

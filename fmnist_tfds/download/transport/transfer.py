@@ -107,9 +107,9 @@ def run(asked: request.Request, watch: Watch) -> request.Reply:
     except (Cancelled, errors.FmnistError):
         raise
     except FileNotFoundError:
-        reply.problem = responses.named("not-found", "there is no such file")
+        reply.problem = causes.named("not-found", "there is no such file")
     except PermissionError as error:
-        reply.problem = responses.named("forbidden", f"{error.strerror or error}")
+        reply.problem = causes.named("forbidden", f"{error.strerror or error}")
     except Exception as error:  # noqa: BLE001 (requests, urllib3, ssl, fsspec: explained, kept)
         watch.check()
         reply.problem = second_look.from_exception(
@@ -195,7 +195,7 @@ def _promised(response: requests.Response) -> int | None:
 
 def _copy(
     asked: request.Request, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
-) -> responses.Explanation | None:
+) -> causes.Explanation | None:
     """Appends the body to the part.
 
     Args:
@@ -281,7 +281,7 @@ def _opened(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
     except (ImportError, ValueError) as error:
         if isinstance(error, ValueError) and "protocol" not in str(error).lower():
             raise
-        reply.problem = responses.named(
+        reply.problem = causes.named(
             "unsupported-scheme",
             f"{asked.mirror.scheme}:// needs a package that is not installed",
             "pip install 'fmnist_tfds[cloud]'",

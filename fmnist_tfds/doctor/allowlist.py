@@ -7,9 +7,9 @@ import urllib.parse
 from collections.abc import Sequence
 
 from fmnist_tfds import catalog, version
+from fmnist_tfds.config import urls
 from fmnist_tfds.doctor import findings, mirror_urls
 
-_PORTS = {"https": 443, "http": 80}
 # What says that a source does not hold all files: permission would not help.
 _NOT_HELPED = ("size-limited", "not-found", "impostor", "wrong-content", "checksum-mismatch")
 
@@ -90,10 +90,10 @@ def _entry(url: str, why: str) -> _Entry:
     parts = urllib.parse.urlsplit(url)
     scheme = parts.scheme.lower()
     try:
-        port = parts.port
+        port = urls.port_of(parts)
     except ValueError:  # masked: a server put a secret there
         port = None
-    return parts.hostname or "", port or _PORTS.get(scheme, 443), scheme.upper(), why
+    return parts.hostname or "", port or 443, scheme.upper(), why
 
 
 def _fewest(

@@ -1,6 +1,6 @@
 """Variables and settings that contradict each other or cannot work. Reads what it is given.
 
-`config` hands the environment over; CA files are looked at on disk, nothing else is opened.
+The caller hands the variables over; CA files are looked at on disk, nothing else is opened.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.doctor import findings, mirror_urls
 from fmnist_tfds.download.diagnosis import certificates
 
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_shown = settings.mask_proxy
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_shown = urls.mask_proxy
 
 
 def check(env: Mapping[str, str], found: settings.Settings) -> tuple[findings.Finding, ...]:
@@ -26,7 +24,7 @@ def check(env: Mapping[str, str], found: settings.Settings) -> tuple[findings.Fi
 
 
 def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    for name in (*_PROXIES, "no_proxy"):
+    for name in loader.PROXY_VARIABLES:
         lower, upper = env.get(name, ""), env.get(name.upper(), "")
         if lower and upper and lower != upper:
             yield findings.Finding(
@@ -38,12 +36,12 @@ def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator
 
 
 def _malformed(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    for name in _PROXIES:
+    for name in loader.PROXY_VARIABLES[:-1]:
         for spelling in (name, name.upper()):
             value = env.get(spelling, "")
             if not value:
                 continue
-            if problem := settings.proxy_problem(value):
+            if problem := urls.proxy_problem(value):
                 yield findings.Finding(
                     spelling,
                     f"{_shown(value)} is no proxy URL: {problem}",
@@ -66,13 +64,13 @@ def _one_scheme_only(
     if "http" in proxies and not proxies.keys() & {"https", "all"} and "https" in wanted:
         yield findings.Finding(
             "HTTPS_PROXY",
-            "HTTP_PROXY is set and HTTPS_PROXY is not: https mirrors are asked directly",
+            "HTTP_PROXY is set and HTTPS_PROXY is not: https mirrors are reached without a proxy",
             f"export HTTPS_PROXY={_shown(proxies['http'])}",
         )
 
 
 def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    given = [(name, env[name]) for name in _BUNDLES if env.get(name)]
+    given = [(name, env[name]) for name in loader.BUNDLE_VARIABLES if env.get(name)]
     for name, value in given:
         if problem := certificates.file_problem(pathlib.Path(value)):
             yield findings.Finding(
@@ -91,7 +89,7 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
         if "://" in entry or " " in entry:
             yield findings.Finding(
                 "NO_PROXY",
-                f"{settings.mask_no_proxy(entry)!r} is no host name",
+                f"{urls.mask_no_proxy(entry)!r} is no host name",
                 "write host names, suffixes or networks, separated by commas",
             )
     if not found.environment.proxies and not found.network.proxy:
@@ -103,7 +101,7 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
         if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(
                 "NO_PROXY",
-                f"{settings.mask_no_proxy(rules)!r} keeps {host} from the proxy, though it is a "
+                f"{urls.mask_no_proxy(rules)!r} keeps {host} from the proxy, though it is a "
                 "public host",
                 "narrow NO_PROXY, or give the mirror a `proxy` of its own in the TOML file",
             )
@@ -113,7 +111,7 @@ def _addresses(env: Mapping[str, str], found: settings.Settings) -> Iterator[fin
     for mirror in found.mirrors:
         problem, remedy = mirror_urls.problem_of(mirror.url)
         if problem:
-            shown = settings.mask_url(mirror.url)
+            shown = urls.mask_url(mirror.url)
             yield findings.Finding(mirror.name or "mirrors", f"{shown}: {problem}", remedy)
     for note in found.notes:
         yield findings.Finding("mirrors", note, "correct it where it is written")

@@ -47,7 +47,7 @@ def examine(
 
     Args:
         options: mirrors, network, manual_dir, cache.
-        contradictions: what `config.contradictions` found.
+        contradictions: what `environment.check` found.
         adopting: says why a place does not hold the data in another form either; None if it does.
         local: other tools' caches that may be used.
         dataset: whose files are looked for.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.cache import store
 from fmnist_tfds.download.diagnosis import exceptions, responses
 from fmnist_tfds.download.transport import credentials, library_logs, transfer
@@ -83,7 +83,7 @@ class Lap:
     @property
     def url(self) -> str:
         """The URL, masked."""
-        return settings.mask_url(self.mirror.url_for(self._file.name))
+        return urls.mask_url(self.mirror.url_for(self._file.name))
 
     def call_off(self, why: responses.Explanation | None) -> Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
@@ -195,7 +195,7 @@ class Lap:
         return {
             "source": self.url,
             "route": {
-                "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
+                "proxy": urls.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
                 "tls_issuer": self._secrets.mask(delivery.issuer) or None,
                 "insecure_tls": route.insecure_tls,

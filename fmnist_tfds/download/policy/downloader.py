@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import progress
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import responses
@@ -142,8 +142,8 @@ class _Job:
     def overdue(self, file: catalog.SourceFile) -> FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = responses.named("deadline")
-        urls = [settings.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
-        unheard = [Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls]
+        shown = [urls.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
+        unheard = [Attempt(url, "failed", late.cause, evidence=late.evidence) for url in shown]
         return FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 
     def _one(self, file: catalog.SourceFile) -> FileResult:

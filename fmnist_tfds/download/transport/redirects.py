@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import responses
 from fmnist_tfds.download.transport import credentials, session
 
@@ -65,6 +65,6 @@ def _refusal(url: str, target: str, mirror: settings.Mirror) -> responses.Explan
     if there not in settings.HTTP_SCHEMES:
         return responses.named("insecure-redirect", f"leads to {there}://, which is never followed")
     if here == "https" and there == "http" and not mirror.allow_http_redirect:
-        shown = settings.mask_url(target)
+        shown = urls.mask_url(target)
         return responses.named("insecure-redirect", f"leads from https to {shown}")
     return None

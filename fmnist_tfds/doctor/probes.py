@@ -81,7 +81,7 @@ class Probe:
         self._skew_s: float | None = None
 
     def run(self) -> None:
-        """Looks; what goes wrong is told in `result`.
+        """Looks; `result` says what went wrong.
 
         Raises:
             transfer.Cancelled: called off.

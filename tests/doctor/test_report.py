@@ -18,7 +18,7 @@ import laboratory
 import parts
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.doctor import findings, page
+from fmnist_tfds.doctor import findings, page, summary
 from fmnist_tfds.doctor import report as doctor
 from fmnist_tfds.download.diagnosis import causes
 
@@ -104,7 +104,7 @@ def test_doctor_passes_a_good_mirror_through_every_stage(examine, lab, needs):
     assert set(source.serves) == {file.name for file in lab.dataset.files}
     assert (source.cause, source.owner) == ("", "")
     assert "Lab Root" in source.issuer
-    assert abs(source.clock_skew_s) < doctor.verdict.SKEW_S
+    assert abs(source.clock_skew_s) < summary.SKEW_S
     assert any("agrees with the servers'" in line for line in report.verdict)
 
 
@@ -247,10 +247,10 @@ def test_doctor_repeats_before_it_says_what_is_steady(examine, closed_port):
     report = examine(settings.Mirror(url=f"http://127.0.0.1:{closed_port}/"), sleep=sleeps)
     assert report.sources[0].probes == 3
     assert sleeps == [1.0, 1.0]
-    assert any("not a passing disturbance" in line for line in report.verdict)
+    assert any("not temporary" in line for line in report.verdict)
 
 
-def test_doctor_calls_a_passing_disturbance_by_its_name(examine, lab):
+def test_doctor_calls_a_temporary_failure_by_its_name(examine, lab):
     # The script fails the first request for each file; a situation of its own keeps the count.
     lab.server.scripts["doctor-passing"] = lab.server.scripts["unavailable-then-ok"]
     (source,) = examine(lab.fault("doctor-passing")).sources

@@ -19,11 +19,13 @@ _shown = urls.mask_proxy
 
 def check(env: Mapping[str, str], found: settings.Settings) -> tuple[findings.Finding, ...]:
     """What is wrong with the variables in `env` and the settings made of them; secrets masked."""
-    looks = (_spelled_twice, _malformed, _one_scheme_only, _bundles, _no_proxy, _addresses)
-    return tuple(finding for look in looks for finding in look(env, found))
+    return (
+        *(*_spelled_twice(env), *_malformed(env), *_one_scheme_only(found), *_bundles(env)),
+        *(*_no_proxy(found), *_addresses(found)),
+    )
 
 
-def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _spelled_twice(env: Mapping[str, str]) -> Iterator[findings.Finding]:
     for name in loader.PROXY_VARIABLES:
         lower, upper = env.get(name, ""), env.get(name.upper(), "")
         if lower and upper and lower != upper:
@@ -35,7 +37,7 @@ def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator
             )
 
 
-def _malformed(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _malformed(env: Mapping[str, str]) -> Iterator[findings.Finding]:
     for name in loader.PROXY_VARIABLES[:-1]:
         for spelling in (name, name.upper()):
             value = env.get(spelling, "")
@@ -56,9 +58,7 @@ def _malformed(env: Mapping[str, str], found: settings.Settings) -> Iterator[fin
                 )
 
 
-def _one_scheme_only(
-    env: Mapping[str, str], found: settings.Settings
-) -> Iterator[findings.Finding]:
+def _one_scheme_only(found: settings.Settings) -> Iterator[findings.Finding]:
     proxies = found.environment.proxies
     wanted = {m.scheme for m in found.mirrors if m.proxy is None}
     if "http" in proxies and not proxies.keys() & {"https", "all"} and "https" in wanted:
@@ -69,7 +69,7 @@ def _one_scheme_only(
         )
 
 
-def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _bundles(env: Mapping[str, str]) -> Iterator[findings.Finding]:
     given = [(name, env[name]) for name in loader.BUNDLE_VARIABLES if env.get(name)]
     for name, value in given:
         if problem := certificates.file_problem(pathlib.Path(value)):
@@ -83,7 +83,7 @@ def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findi
         )
 
 
-def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _no_proxy(found: settings.Settings) -> Iterator[findings.Finding]:
     rules = found.environment.no_proxy
     for entry in filter(None, (part.strip() for part in rules.split(","))):
         if "://" in entry or " " in entry:
@@ -107,7 +107,7 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
             )
 
 
-def _addresses(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _addresses(found: settings.Settings) -> Iterator[findings.Finding]:
     for mirror in found.mirrors:
         problem, remedy = mirror_urls.problem_of(mirror.url)
         if problem:

@@ -97,7 +97,7 @@ def judge(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> Verdi
         headline = f"{dataset.title} is available, but only from several sources together"
     elif len(lacking) < len(names):
         headline = (
-            f"{dataset.title} is not available complete: no source serves {', '.join(lacking)}"
+            f"{dataset.title} is available only in part: no source serves {', '.join(lacking)}"
         )
     else:
         headline = f"{dataset.title} is not available from any of {_sources(len(sources))}"

@@ -33,6 +33,7 @@ setuptools.setup(
         # etils >= 1.14 no longer brings it, TFDS 4.9.10 imports it without declaring it:
         # without it no custom dataset can be built on a clean install.
         "importlib_resources>=6.0",
+        "jinja2>=3.1",  # the doctor's page; also pandas's tables, as tfds.as_dataframe makes them
         "numpy>=2.1",  # TFDS's pyarrow imports with 2.0, Python 3.13 has wheels of 2.1
         "platformdirs>=4.0",
         "requests>=2.31",
@@ -55,7 +56,6 @@ setuptools.setup(
         "test": [
             "dill",
             "hypothesis>=6",
-            "jinja2>=3.1",  # pandas's tables, as tfds.as_dataframe makes them
             "matplotlib>=3.8",
             "mypy>=1.11",
             "pyarrow>=15",

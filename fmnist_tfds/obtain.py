@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fmnist_tfds import atomic_file, catalog, errors
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import failure_message, local_folder, results
 from fmnist_tfds.download import progress as progress_
 from fmnist_tfds.download.cache import receipts
@@ -143,7 +143,7 @@ class _Ladder:
 
     def _warnings(self) -> list[str]:
         return [
-            f"{settings.mask_url(m.url)}: insecure_tls: its certificate is not checked; the bytes "
+            f"{urls.mask_url(m.url)}: insecure_tls: its certificate is not checked; the bytes "
             "are, against the pinned digests"
             for m in self._options.mirrors
             if m.insecure_tls and not self._options.offline

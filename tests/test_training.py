@@ -136,7 +136,7 @@ def test_unprepared_data_is_one_clear_error(tmp_path):
     ("table", "said"),
     [
         ({"epoch": 3}, "'epochs'"),
-        ({"epochs": "3"}, "expected int"),
+        ({"epochs": "3"}, "expected a whole number"),
         ({"epochs": 0}, "more than 0"),
         ({"model": "resnet"}, "small_cnn"),
         ({"dataset": "mnist"}, "fmnist_resilient"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from fmnist_tfds import errors
 from fmnist_tfds.cli import flags as cli_flags
-from fmnist_tfds.config import loader, toml_file
+from fmnist_tfds.config import loader, schema
 
 
 def build(args: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def _strictly(
             complaint = f"unknown argument {found[1]}"
             if found[1].startswith("-"):
                 valid = [*flags, *re.findall(r"--\w+", usage)]
-                hint = f"the nearest valid one is {toml_file.nearest(found[1], valid)}"
+                hint = f"the nearest valid one is {schema.nearest(found[1], valid)}"
         raise errors.ConfigError(f"{prog}: {complaint}", hint=hint) from stop
 
 

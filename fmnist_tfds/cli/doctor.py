@@ -14,7 +14,7 @@ from rich import text as rich_text
 
 from fmnist_tfds import errors
 from fmnist_tfds.config import loader, settings
-from fmnist_tfds.doctor import findings, page, summary
+from fmnist_tfds.doctor import environment, findings, page, summary
 from fmnist_tfds.doctor import report as doctor
 from fmnist_tfds.exchange import tool_folders
 from fmnist_tfds.exchange.adopt import adopt
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, found: settings.Settings) -> int:
     with rich_console.Console(stderr=True).status(waiting):
         report = doctor.examine(
             found,
-            loader.contradictions(found),
+            environment.check(loader.conventional_variables(), found),
             adopting=_adopting,
             local=tool_folders.existing() if found.adopt_local else (),
         )

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from fmnist_tfds import errors
 from fmnist_tfds.cli import commands as cli_commands
 from fmnist_tfds.cli import output
-from fmnist_tfds.config import toml_file
+from fmnist_tfds.config import schema
 
 exit_code = output.exit_code
 
@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
             raise errors.ConfigError(
                 f"{command.prog}: unknown argument {name}",
                 hint="the nearest valid one is "
-                + toml_file.nearest(name, command._option_string_actions),
+                + schema.nearest(name, command._option_string_actions),
             )
         args.rest = unknown
         return args
@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
         if argv and not argv[0].startswith("-") and argv[0] not in cli_commands.COMMANDS:
             raise errors.ConfigError(
                 f"fmnist-tfds: there is no command {argv[0]!r}",
-                hint=f"the nearest one is {toml_file.nearest(argv[0], cli_commands.COMMANDS)!r}",
+                hint=f"the nearest one is {schema.nearest(argv[0], cli_commands.COMMANDS)!r}",
             )
         args = parser.parse_strictly(argv)
         if not hasattr(args, "run"):

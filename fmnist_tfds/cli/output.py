@@ -18,7 +18,7 @@ from rich import console as rich_console
 from rich import progress as rich_progress
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import progress as download_progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record) if self._with_tracebacks else record.getMessage()
-        return settings.mask_urls(text)
+        return urls.mask_urls(text)
 
 
 def set_up_logging(verbosity: int) -> None:
@@ -81,7 +81,7 @@ def print_error(error: errors.FmnistError, *, as_json: bool) -> None:
 
     URLs in the message are masked here as well: what was typed in the wrong place is quoted there.
     """
-    message = settings.mask_urls(error.message)
+    message = urls.mask_urls(error.message)
     if as_json:
         document = {
             "ok": False,
@@ -102,7 +102,7 @@ def print_error(error: errors.FmnistError, *, as_json: bool) -> None:
 
 def print_traceback(error: BaseException) -> None:
     """The traceback to stderr."""
-    print(settings.mask_urls("".join(traceback.format_exception(error))), file=sys.stderr)
+    print(urls.mask_urls("".join(traceback.format_exception(error))), file=sys.stderr)
 
 
 class _Bars:
@@ -172,18 +172,16 @@ def print_settings(found: settings.Settings) -> None:
     for field in dataclasses.fields(found.network):
         value = getattr(found.network, field.name)
         if field.name == "proxy" and value:
-            value = settings.mask_proxy(value)
+            value = urls.mask_proxy(value)
         values[f"network.{field.name}"] = "(none)" if value is None else value
     width = max(map(len, values))
     for name, value in values.items():
         print(f"{name:{width}}  {value}  [{found.origins.get(name, 'default')}]")
     environment = found.environment
     for scheme, proxy in environment.proxies.items():
-        print(f"{scheme + ' proxy':{width}}  {settings.mask_proxy(proxy)}  [environment]")
+        print(f"{scheme + ' proxy':{width}}  {urls.mask_proxy(proxy)}  [environment]")
     if environment.no_proxy:
-        print(
-            f"{'no proxy for':{width}}  {settings.mask_no_proxy(environment.no_proxy)}  [NO_PROXY]"
-        )
+        print(f"{'no proxy for':{width}}  {urls.mask_no_proxy(environment.no_proxy)}  [NO_PROXY]")
     if environment.ca_bundle:
         print(f"{'ca bundle':{width}}  {environment.ca_bundle}  [environment]")
     print(f"mirrors  [{found.origins['mirrors']}]")
@@ -197,10 +195,10 @@ def _mirror(mirror: settings.Mirror) -> str:
         remarks.append(f"auth {mirror.auth.type}")
     remarks += [f"header {name}" for name, _ in mirror.headers]
     if mirror.proxy is not None:
-        remarks.append(f"proxy {settings.mask_proxy(mirror.proxy) or 'none'}")
+        remarks.append(f"proxy {urls.mask_proxy(mirror.proxy) or 'none'}")
     if mirror.insecure_tls:
         remarks.append("TLS NOT VERIFIED")
-    return settings.mask_url(mirror.url) + (f"  ({', '.join(remarks)})" if remarks else "")
+    return urls.mask_url(mirror.url) + (f"  ({', '.join(remarks)})" if remarks else "")
 
 
 def print_banner(lines: Sequence[str], failure: str) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import platformdirs
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import mirror_list, secret_reference, settings, toml_file
-from fmnist_tfds.doctor import environment, findings
+from fmnist_tfds.config import mirror_list, schema, secret_reference, settings, toml_file
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+# The first that is set is used.
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _PREFIX = "FMNIST_TFDS_"
 _VARIABLES = (
     *("MIRRORS", "CONFIG", "MANUAL_DIR", "CACHE_DIR", "OFFLINE", "ADOPT_LOCAL", "DEADLINE_S"),
@@ -122,11 +124,10 @@ def load(
     )
 
 
-def contradictions(
-    found: settings.Settings, *, environ: Mapping[str, str] | None = None
-) -> tuple[findings.Finding, ...]:
-    """What is wrong with the environment and the settings made of it; see `environment_check`."""
-    return environment.check(os.environ if environ is None else environ, found)
+def conventional_variables() -> dict[str, str]:
+    """The proxy and certificate variables that are set, in both spellings, as they stand."""
+    proxies = [spelling for name in PROXY_VARIABLES for spelling in (name, name.upper())]
+    return {name: os.environ[name] for name in (*proxies, *BUNDLE_VARIABLES) if name in os.environ}
 
 
 def variable(name: str) -> str:
@@ -186,14 +187,7 @@ def _environment(env: Mapping[str, str]) -> settings.Environment:
         return env.get(name.lower()) or env.get(name.upper()) or ""
 
     proxies = {scheme: conventional(f"{scheme}_proxy") for scheme in ("http", "https", "all")}
-    bundle = next(
-        (
-            env[name]
-            for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-            if env.get(name)
-        ),
-        None,
-    )
+    bundle = next((env[name] for name in BUNDLE_VARIABLES if env.get(name)), None)
     return settings.Environment(
         proxies={scheme: url for scheme, url in proxies.items() if url},
         no_proxy=conventional("no_proxy"),
@@ -207,7 +201,7 @@ def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
             known = [_PREFIX + suffix for suffix in _VARIABLES]
             raise errors.ConfigError(
                 f"unknown environment variable {name}",
-                hint=f"the nearest valid one is {toml_file.nearest(name, known)}",
+                hint=f"the nearest valid one is {schema.nearest(name, known)}",
             )
 
 

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings, toml_file
+from fmnist_tfds.config import schema, settings, toml_file, urls
 
 _FOLDER_MARKS = ("/", "\\", ".", "{")
 
@@ -85,11 +85,11 @@ def _unnamed(
             valid = [*named, *toml_file.RESERVED_NAMES]
             raise errors.ConfigError(
                 f"{where}: {entry!r} is no URL, no folder and no name in the TOML file",
-                hint=f"the nearest name is {toml_file.nearest(entry, valid)!r}",
+                hint=f"the nearest name is {schema.nearest(entry, valid)!r}",
             )
-    url = toml_file.checked_url(entry, where)
+    url = urls.checked_mirror(entry, where)
     if is_url and urllib.parse.urlsplit(url).netloc != urllib.parse.urlsplit(entry).netloc:
-        shown = settings.mask_url(entry)
+        shown = urls.mask_url(entry)
         notes.append(f"{shown} cannot work (S3 website endpoints have no TLS): using {url}")
     return settings.Mirror(url=url)
 

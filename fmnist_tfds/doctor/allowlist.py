@@ -7,10 +7,9 @@ import urllib.parse
 from collections.abc import Sequence
 
 from fmnist_tfds import catalog, version
+from fmnist_tfds.config import urls
 from fmnist_tfds.doctor import findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes
-
-_PORTS = {"https": 443, "http": 80}
 
 
 def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str:
@@ -89,10 +88,10 @@ def _entry(url: str, why: str) -> _Entry:
     parts = urllib.parse.urlsplit(url)
     scheme = parts.scheme.lower()
     try:
-        port = parts.port
+        port = urls.port_of(parts)
     except ValueError:  # masked: a server put a secret there
         port = None
-    return parts.hostname or "", port or _PORTS.get(scheme, 443), scheme.upper(), why
+    return parts.hostname or "", port or 443, scheme.upper(), why
 
 
 def _fewest(

@@ -28,7 +28,7 @@ class Beginning:
     """What stands at the beginning of a file.
 
     Attributes:
-        why: why the file cannot be had there, or None.
+        why: why the file is not available there, or None.
         is_ranged: the server honoured Range.
         note: a remark on what is odd but good, or "".
         hops: the URLs that were asked, in order.

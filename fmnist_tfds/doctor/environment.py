@@ -1,6 +1,6 @@
 """Variables and settings that contradict each other or cannot work. Reads what it is given.
 
-`config` hands the environment over; CA files are looked at on disk, nothing else is opened.
+The caller hands the variables over; CA files are looked at on disk, nothing else is opened.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.doctor import findings, mirror_urls
 from fmnist_tfds.download.diagnosis import certificates
 
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_shown = settings.mask_proxy
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_shown = urls.mask_proxy
 
 
 def check(env: Mapping[str, str], found: settings.Settings) -> tuple[findings.Finding, ...]:
     """What is wrong with the variables in `env` and the settings made of them; secrets masked."""
-    looks = (_spelled_twice, _malformed, _one_scheme_only, _bundles, _no_proxy, _addresses)
-    return tuple(finding for look in looks for finding in look(env, found))
+    return (
+        *(*_spelled_twice(env), *_malformed(env), *_one_scheme_only(found), *_bundles(env)),
+        *(*_no_proxy(found), *_addresses(found)),
+    )
 
 
-def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    for name in (*_PROXIES, "no_proxy"):
+def _spelled_twice(env: Mapping[str, str]) -> Iterator[findings.Finding]:
+    for name in loader.PROXY_VARIABLES:
         lower, upper = env.get(name, ""), env.get(name.upper(), "")
         if lower and upper and lower != upper:
             yield findings.Finding(
@@ -37,13 +37,13 @@ def _spelled_twice(env: Mapping[str, str], found: settings.Settings) -> Iterator
             )
 
 
-def _malformed(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    for name in _PROXIES:
+def _malformed(env: Mapping[str, str]) -> Iterator[findings.Finding]:
+    for name in loader.PROXY_VARIABLES[:-1]:
         for spelling in (name, name.upper()):
             value = env.get(spelling, "")
             if not value:
                 continue
-            if problem := settings.proxy_problem(value):
+            if problem := urls.proxy_problem(value):
                 yield findings.Finding(
                     spelling,
                     f"{_shown(value)} is no proxy URL: {problem}",
@@ -58,21 +58,19 @@ def _malformed(env: Mapping[str, str], found: settings.Settings) -> Iterator[fin
                 )
 
 
-def _one_scheme_only(
-    env: Mapping[str, str], found: settings.Settings
-) -> Iterator[findings.Finding]:
+def _one_scheme_only(found: settings.Settings) -> Iterator[findings.Finding]:
     proxies = found.environment.proxies
     wanted = {m.scheme for m in found.mirrors if m.proxy is None}
     if "http" in proxies and not proxies.keys() & {"https", "all"} and "https" in wanted:
         yield findings.Finding(
             "HTTPS_PROXY",
-            "HTTP_PROXY is set and HTTPS_PROXY is not: https mirrors are asked directly",
+            "HTTP_PROXY is set and HTTPS_PROXY is not: https mirrors are reached without a proxy",
             f"export HTTPS_PROXY={_shown(proxies['http'])}",
         )
 
 
-def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
-    given = [(name, env[name]) for name in _BUNDLES if env.get(name)]
+def _bundles(env: Mapping[str, str]) -> Iterator[findings.Finding]:
+    given = [(name, env[name]) for name in loader.BUNDLE_VARIABLES if env.get(name)]
     for name, value in given:
         if problem := certificates.file_problem(pathlib.Path(value)):
             yield findings.Finding(
@@ -85,13 +83,13 @@ def _bundles(env: Mapping[str, str], found: settings.Settings) -> Iterator[findi
         )
 
 
-def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _no_proxy(found: settings.Settings) -> Iterator[findings.Finding]:
     rules = found.environment.no_proxy
     for entry in filter(None, (part.strip() for part in rules.split(","))):
         if "://" in entry or " " in entry:
             yield findings.Finding(
                 "NO_PROXY",
-                f"{settings.mask_no_proxy(entry)!r} is no host name",
+                f"{urls.mask_no_proxy(entry)!r} is no host name",
                 "write host names, suffixes or networks, separated by commas",
             )
     if not found.environment.proxies and not found.network.proxy:
@@ -103,17 +101,17 @@ def _no_proxy(env: Mapping[str, str], found: settings.Settings) -> Iterator[find
         if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(
                 "NO_PROXY",
-                f"{settings.mask_no_proxy(rules)!r} keeps {host} from the proxy, though it is a "
+                f"{urls.mask_no_proxy(rules)!r} keeps {host} from the proxy, though it is a "
                 "public host",
                 "narrow NO_PROXY, or give the mirror a `proxy` of its own in the TOML file",
             )
 
 
-def _addresses(env: Mapping[str, str], found: settings.Settings) -> Iterator[findings.Finding]:
+def _addresses(found: settings.Settings) -> Iterator[findings.Finding]:
     for mirror in found.mirrors:
         problem, remedy = mirror_urls.problem_of(mirror.url)
         if problem:
-            shown = settings.mask_url(mirror.url)
+            shown = urls.mask_url(mirror.url)
             yield findings.Finding(mirror.name or "mirrors", f"{shown}: {problem}", remedy)
     for note in found.notes:
         yield findings.Finding("mirrors", note, "correct it where it is written")

@@ -20,7 +20,7 @@ OWNERS: Mapping[str, str] = {
     "proxy": "the proxy or web filter",
     "interception": "something on the way that answers in the server's place",
     "server": "the server, or what stands in front of it",
-    "passing disturbance": "nobody: it went away when tried again",
+    "passing disturbance": "temporary: it worked when tried again",
 }
 
 
@@ -50,8 +50,8 @@ class Source:
         name: its name in the TOML file, "cache", "manual_dir", or "".
         host: host name with the port where it is not the standard one; "" for folders.
         stages: in the order of `STAGES`, all of them.
-        serves: names of the files that can be had from here.
-        cause: a word of `causes.CAUSES`, or "" where all four files can be had.
+        serves: names of the files that are available from here.
+        cause: a word of `causes.CAUSES`, or "" where all four files are available.
         evidence: what was seen.
         remedy: what can be done, one line.
         owner: a key of `OWNERS`, or "".
@@ -127,14 +127,14 @@ class Report:
     """The whole diagnosis.
 
     Attributes:
-        ok: True if every file can be had from some place.
+        ok: True if every file is available from some source.
         headline: the verdict in one sentence.
-        verdict: more sentences: what works, what is in the way, whose it is.
+        verdict: more sentences: what works, what fails, who can mend it.
         sources: in the order in which they are tried.
         settings: contradictions in the settings.
         remedies: what to paste.
         allowlist: the firewall request.
-        clock_skew_s: seconds that this machine's clock is ahead, or None where nobody said.
+        clock_skew_s: seconds that this machine's clock is ahead; None: no server gave its time.
         seconds: how long the examination took.
         package: name and version of this package.
         date: when, ISO 8601, UTC.

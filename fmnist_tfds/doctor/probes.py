@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.doctor import contents, findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
@@ -77,7 +77,7 @@ class Probe:
         self._skew_s: float | None = None
 
     def run(self) -> None:
-        """Looks; what goes wrong is told in `result`.
+        """Looks; `result` says what went wrong.
 
         Raises:
             transfer.Cancelled: called off.
@@ -116,7 +116,7 @@ class Probe:
         is_http = self._mirror.scheme in settings.HTTP_SCHEMES
         proxy = self._route.proxy
         return findings.Source(
-            url=settings.mask_url(self._mirror.url),
+            url=urls.mask_url(self._mirror.url),
             name=self._mirror.name,
             host=urllib.parse.urlsplit(self._mirror.url).netloc.rpartition("@")[2]
             if is_http
@@ -135,7 +135,7 @@ class Probe:
             proxy_answered=self._answered,
             issuer=self._issuer,
             clock_skew_s=self._skew_s,
-            hops=mirror_urls.other_hosts(self._mirror.url, map(settings.mask_url, self._hops)),
+            hops=mirror_urls.other_hosts(self._mirror.url, map(urls.mask_url, self._hops)),
             notes=tuple(self._notes),
             address_problem=problem,
         )
@@ -272,7 +272,7 @@ class Probe:
     def _after_redirect(self, why: causes.Explanation) -> causes.Explanation:
         if not self._hops:
             return why
-        led = f"{why.evidence}, after a redirect to {settings.mask_url(self._hops[-1])}"
+        led = f"{why.evidence}, after a redirect to {urls.mask_url(self._hops[-1])}"
         return dataclasses.replace(why, evidence=led)
 
     def _lacks(self, why: causes.Explanation) -> None:

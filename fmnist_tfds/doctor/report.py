@@ -1,4 +1,4 @@
-"""Looks at every source at once, repeats what failed, and puts the report together.
+"""`examine`: probes every source in parallel, repeats what failed, returns the report.
 
 Opens sockets only to the configured mirrors and proxies; writes to a temporary folder only. Reads
 no environment: what is wrong there comes in as findings.
@@ -24,7 +24,7 @@ from fmnist_tfds.download.transport import credentials, transfer
 LONGEST_S = 60.0
 _MOST_PROBES = 3
 _PAUSE_S = 1.0
-# Twice without a word for so long is said enough.
+# A probe silent for so long is repeated once, not twice.
 _PATIENCE_S = 15.0
 _READ_TIMEOUT_S = 10.0
 
@@ -44,7 +44,7 @@ def examine(
 
     Args:
         options: mirrors, network, manual_dir, cache.
-        contradictions: what `config.contradictions` found.
+        contradictions: what `environment.check` found.
         adopting: says why a place does not hold the data in another form either; None if it does.
         local: other tools' caches that may be used.
         dataset: whose files are looked for.
@@ -164,7 +164,7 @@ class _Look:
         if self._is_off:
             return _because(so_far, causes.named("offline"))
         passed = [s.name for s in so_far.stages if s.outcome == "ok"]
-        reached = f"got as far as {passed[-1]}" if passed else "nothing was heard"
+        reached = f"got as far as {passed[-1]}" if passed else "no response"
         why = causes.named("deadline", f"time is up: {reached}")
         return _because(so_far, why)
 

@@ -1,4 +1,4 @@
-"""Many sources looked at -> what works, what is in the way, and whose it is. Pure."""
+"""Many sources looked at -> what works, what fails, and who can mend it. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Verdict:
     """The judgement.
 
     Attributes:
-        ok: every file can be had from some place.
+        ok: every file is available from some source.
         headline: one sentence.
         lines: more sentences.
     """
@@ -38,7 +38,7 @@ def skew_of(sources: Sequence[findings.Source]) -> float | None:
 
 
 def with_owners(sources: Sequence[findings.Source]) -> tuple[findings.Source, ...]:
-    """The sources, each with whose its trouble is."""
+    """The sources, each with the owner of its failure."""
     return tuple(dataclasses.replace(s, owner=_owner(s, sources)) for s in sources)
 
 
@@ -76,15 +76,19 @@ def judge(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> Verdi
     lacking = [name for name in names if not any(name in s.serves for s in sources)]
     ok = not lacking
     if not sources:
-        headline = f"{dataset.title} cannot be had: no mirror, no manual_dir, nothing in the cache"
+        headline = (
+            f"{dataset.title} is not available: no mirror, no manual_dir, nothing in the cache"
+        )
     elif complete:
-        headline = f"{dataset.title} can be had, from {len(complete)} of {_sources(len(sources))}"
+        headline = f"{dataset.title} is available, from {len(complete)} of {_sources(len(sources))}"
     elif ok:
-        headline = f"{dataset.title} can be had, but only from several sources together"
+        headline = f"{dataset.title} is available, but only from several sources together"
     elif len(lacking) < len(names):
-        headline = f"{dataset.title} cannot be had complete: nobody serves {', '.join(lacking)}"
+        headline = (
+            f"{dataset.title} is available only in part: no source serves {', '.join(lacking)}"
+        )
     else:
-        headline = f"{dataset.title} cannot be had from any of {_sources(len(sources))}"
+        headline = f"{dataset.title} is not available from any of {_sources(len(sources))}"
     lines = [*_works(complete), *_in_the_way(sources), *_passing(sources), *_clock(sources)]
     return Verdict(ok, headline, tuple(lines))
 
@@ -132,14 +136,13 @@ def _steady(sources: Sequence[findings.Source]) -> list[str]:
     if not repeated:
         return []
     most = max(s.probes for s in repeated)
-    return [f"not a passing disturbance: tried {most} times, with the same result"]
+    return [f"not temporary: tried {most} times, with the same result"]
 
 
 def _passing(sources: Sequence[findings.Source]) -> list[str]:
     passed = [s for s in sources if s.disturbances and not s.cause]
     return [
-        f"a passing disturbance at {title_of(s)}: {s.disturbances[0]}, then it worked"
-        for s in passed
+        f"temporary failure at {title_of(s)}: {s.disturbances[0]}, then it worked" for s in passed
     ]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import toml_file
+from fmnist_tfds.config import schema
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class TrainingConfig:
         jit_compile: "auto" (where a GPU is), "on" or "off".
     """
 
-    dataset: str = "fmnist_resilient"
+    dataset: str = schema.one_of("fmnist_resilient", catalog.DATASETS)
     data_dir: str = ""
     model: Literal["small_cnn", "wide_cnn"] = "small_cnn"
-    epochs: int = 5
-    batch_size: int = 128
-    eval_batch_size: int = 1000
-    learning_rate: float = 2e-3
+    epochs: int = schema.positive(5)
+    batch_size: int = schema.positive(128)
+    eval_batch_size: int = schema.positive(1000)
+    learning_rate: float = schema.positive(2e-3)
     seed: int = 0
     augment: str = ""
     normalize: Literal["unit", "standard"] = "standard"
@@ -52,40 +52,8 @@ class TrainingConfig:
         Raises:
             ConfigError: an unknown key, a wrong type or a value out of range.
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        for key, value in table.items():
-            if key not in defaults:
-                raise errors.ConfigError(
-                    f"{where}: unknown key {key!r}",
-                    hint=f"the nearest valid key is {toml_file.nearest(key, defaults)!r}",
-                )
-            wanted: Any = type(defaults[key])
-            if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-                continue
-            if type(value) is not wanted:
-                raise errors.ConfigError(
-                    f"{where}.{key}: expected {wanted.__name__}, got {value!r}"
-                )
-        config = cls(**table)
-        for key, choices in _CHOICES.items():
-            if getattr(config, key) not in choices:
-                raise errors.ConfigError(
-                    f"{where}.{key}: expected one of {', '.join(choices)}, "
-                    f"got {getattr(config, key)!r}"
-                )
-        for key in ("epochs", "batch_size", "eval_batch_size", "learning_rate"):
-            if getattr(config, key) <= 0:
-                raise errors.ConfigError(
-                    f"{where}.{key}: expected more than 0, got {getattr(config, key)}"
-                )
-        return config
 
+        def error(message: str, hint: str) -> errors.ConfigError:
+            return errors.ConfigError(message, hint=hint)
 
-_CHOICES = {
-    "dataset": tuple(catalog.DATASETS),
-    "model": ("small_cnn", "wide_cnn"),
-    "normalize": ("unit", "standard"),
-    "source": ("resident", "stream"),
-    "precision": ("auto", "float32", "mixed_float16", "mixed_bfloat16"),
-    "jit_compile": ("auto", "on", "off"),
-}
+        return cls(**schema.check(table, cls, where, error))

@@ -9,7 +9,7 @@ import jobs
 import peers
 import pytest
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 
 
 def _serve(handler, path):
@@ -176,4 +176,4 @@ def test_the_authority_is_that_of_the_mirror_then_of_the_variables_then_the_gene
     ],
 )
 def test_no_proxy_is_read_as_people_write_it(host, port, no_proxy, expected):
-    assert settings.bypasses_proxy(host, port, no_proxy) is expected
+    assert urls.bypasses_proxy(host, port, no_proxy) is expected

@@ -22,7 +22,7 @@ import family
 
 from fmnist_tfds import errors, obtain
 from fmnist_tfds.cli import main
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.doctor import report
 from fmnist_tfds.download.transport import credentials, library_logs
 
@@ -455,9 +455,9 @@ def test_mask_leaves_other_words(secret, text, shown):
     "query", [f"sig={PLAIN}", PLAIN, f"a;{PLAIN}=", f"{PLAIN}=1", f"&{PLAIN}&"]
 )
 def test_no_part_of_a_query_is_shown(query):
-    assert settings.mask_url(f"https://a.example/x?{query}") == "https://a.example/x?***"
+    assert urls.mask_url(f"https://a.example/x?{query}") == "https://a.example/x?***"
     text = f"Max retries exceeded with url: /x?{query} (Caused by …)"
-    assert settings.mask_urls(text) == "Max retries exceeded with url: /x?*** (Caused by …)"
+    assert urls.mask_urls(text) == "Max retries exceeded with url: /x?*** (Caused by …)"
 
 
 # --- what libraries log -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import requests
 import urllib3.exceptions
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, responses
 
 # http.client: OSError("Tunnel connection failed: 403 Forbidden").
@@ -132,7 +132,7 @@ def _address(
                 "pip install 'fmnist_tfds[socks]'",
             )
         if isinstance(error, (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)):
-            return causes.named("unsupported-scheme", f"cannot fetch {settings.mask_url(url)}")
+            return causes.named("unsupported-scheme", f"cannot fetch {urls.mask_url(url)}")
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Mapping
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import block_pages, causes, object_stores
 from fmnist_tfds.formats import identify
 
@@ -17,7 +17,7 @@ _PROXY_SCHEMES = {"basic", "digest", "bearer", "ntlm", "negotiate", "kerberos"}
 
 def malformed_proxy(route: settings.Route) -> causes.Explanation | None:
     """Why `route` cannot be used, or None where its proxy is a URL."""
-    problem = settings.proxy_problem(route.proxy) if route.proxy else ""
+    problem = urls.proxy_problem(route.proxy) if route.proxy else ""
     if not problem:
         return None
     return causes.named(
@@ -129,7 +129,7 @@ def _redirect(status: int, headers: Mapping[str, str], url: str) -> causes.Expla
     here, there = (urllib.parse.urlsplit(u).hostname for u in (url, target))
     if there and there != here:
         return causes.named("captive-portal", f"{status} from {here} to {there}, another host")
-    return causes.named("redirect-loop", f"{status} from {here} to {settings.mask_url(target)}")
+    return causes.named("redirect-loop", f"{status} from {here} to {urls.mask_url(target)}")
 
 
 def _page(body_start: bytes, by: str) -> causes.Explanation:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
 from fmnist_tfds.download.diagnosis import causes, responses
@@ -62,7 +62,7 @@ class RunningAttempt:
     @property
     def url(self) -> str:
         """The URL, masked."""
-        return settings.mask_url(self.mirror.url_for(self._file.name))
+        return urls.mask_url(self.mirror.url_for(self._file.name))
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
@@ -174,7 +174,7 @@ class RunningAttempt:
         return {
             "source": self.url,
             "route": {
-                "proxy": settings.mask_proxy(route.proxy) if route.proxy else None,
+                "proxy": urls.mask_proxy(route.proxy) if route.proxy else None,
                 "proxy_origin": route.proxy_origin,
                 "tls_issuer": self._secrets.mask(reply.issuer) or None,
                 "insecure_tls": route.insecure_tls,

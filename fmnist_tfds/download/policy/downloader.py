@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
@@ -118,9 +118,9 @@ class _Job:
     def overdue(self, file: catalog.SourceFile) -> results.FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = causes.named("deadline")
-        urls = [settings.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
+        shown = [urls.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
         unheard = [
-            results.Attempt(url, "failed", late.cause, evidence=late.evidence) for url in urls
+            results.Attempt(url, "failed", late.cause, evidence=late.evidence) for url in shown
         ]
         return results.FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 

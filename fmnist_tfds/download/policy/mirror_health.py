@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.cache import receipts
 from fmnist_tfds.download.diagnosis import causes
 
@@ -70,7 +70,7 @@ class Health:
             for url, entry in receipts.read_json(memory).items()
             if isinstance(entry, dict) and _number(entry.get("until")) > wall_s
         }
-        self.mirrors = tuple(sorted(mirrors, key=lambda m: settings.mask_url(m.url) in remembered))
+        self.mirrors = tuple(sorted(mirrors, key=lambda m: urls.mask_url(m.url) in remembered))
 
     def failed(self, mirror: settings.Mirror, cause: causes.CauseName) -> None:
         """An attempt at `mirror` failed."""
@@ -112,8 +112,8 @@ class Health:
         If no mirror responded, the network was down: record nothing.
         """
         with self._lock:
-            good = {settings.mask_url(mirror.url) for mirror in self._good}
-            out = {settings.mask_url(m.url): c for m, c in self._out.items()}
+            good = {urls.mask_url(mirror.url) for mirror in self._good}
+            out = {urls.mask_url(m.url): c for m, c in self._out.items()}
         if not self.is_alive or not (good or out):
             return
         old: dict[str, Any] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import requests.utils
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import secret_reference, settings
+from fmnist_tfds.config import secret_reference, settings, urls
 from fmnist_tfds.download.transport import masking
 
 _SENSITIVE_HEADERS = ("authorization", "cookie", "proxy-authorization")
@@ -77,7 +77,7 @@ class Secrets:
 
     def mask(self, text: str) -> str:
         """`text` without secrets, and with every URL in it fit to be shown."""
-        return settings.mask_urls(masking.mask(text, list(self._patterns.values())))
+        return urls.mask_urls(masking.mask(text, list(self._patterns.values())))
 
 
 def route_to(
@@ -102,7 +102,7 @@ def route_to(
         if secret_reference.is_reference(route.proxy or "") and "." not in proxy:
             secrets.add(proxy)
         proxy = f"http://{proxy}"
-    if proxy and not settings.proxy_problem(proxy):
+    if proxy and not urls.proxy_problem(proxy):
         secrets.add_url(proxy)
     return dataclasses.replace(route, proxy=proxy, client_cert=route.client_cert if home else None)
 
@@ -160,7 +160,7 @@ def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> st
 
 
 def _called(mirror: settings.Mirror) -> str:
-    return f"mirror {mirror.name or settings.mask_url(mirror.url)}"
+    return f"mirror {mirror.name or urls.mask_url(mirror.url)}"
 
 
 def is_home(url: str, mirror_url: str) -> bool:
@@ -169,7 +169,6 @@ def is_home(url: str, mirror_url: str) -> bool:
     here, there = urllib.parse.urlsplit(mirror_url), urllib.parse.urlsplit(url)
     if (here.hostname or "").lower() != (there.hostname or "").lower():
         return False
-    ports = {"http": 80, "https": 443}
-    mine = (here.scheme.lower(), here.port or ports.get(here.scheme.lower()))
-    other = (there.scheme.lower(), there.port or ports.get(there.scheme.lower()))
+    mine = (here.scheme.lower(), urls.port_of(here))
+    other = (there.scheme.lower(), urls.port_of(there))
     return mine == other or (mine == ("http", 80) and other == ("https", 443))

@@ -19,7 +19,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 
 
@@ -60,8 +60,7 @@ class Way:
         self._proxy = urllib.parse.urlsplit(route.proxy or "")
         nearest = self._proxy if route.proxy else self._target
         self._host = nearest.hostname or ""
-        ports = {"http": 80, "https": 443}
-        self._port = nearest.port or ports.get(nearest.scheme.lower(), 1080)
+        self._port = urls.port_of(nearest) or 1080
         self._socket: socket.socket | None = None
         self.proxy_said = ""
         self.refusal: causes.Explanation | None = None

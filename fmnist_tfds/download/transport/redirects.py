@@ -6,7 +6,7 @@ import urllib.parse
 
 import requests
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import credentials, request, session
 
@@ -73,6 +73,6 @@ def _refusal(url: str, target: str, mirror: settings.Mirror) -> causes.Explanati
     if there not in settings.HTTP_SCHEMES:
         return causes.named("insecure-redirect", f"leads to {there}://, which is never followed")
     if here == "https" and there == "http" and not mirror.allow_http_redirect:
-        shown = settings.mask_url(target)
+        shown = urls.mask_url(target)
         return causes.named("insecure-redirect", f"leads from https to {shown}")
     return None

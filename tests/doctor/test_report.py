@@ -247,10 +247,10 @@ def test_doctor_repeats_before_it_says_what_is_steady(examine, closed_port):
     report = examine(settings.Mirror(url=f"http://127.0.0.1:{closed_port}/"), sleep=sleeps)
     assert report.sources[0].probes == 3
     assert sleeps == [1.0, 1.0]
-    assert any("not a passing disturbance" in line for line in report.verdict)
+    assert any("not temporary" in line for line in report.verdict)
 
 
-def test_doctor_calls_a_passing_disturbance_by_its_name(examine, lab):
+def test_doctor_calls_a_temporary_failure_by_its_name(examine, lab):
     # The script fails the first request for each file; a situation of its own keeps the count.
     lab.server.scripts["doctor-passing"] = lab.server.scripts["unavailable-then-ok"]
     (source,) = examine(lab.fault("doctor-passing")).sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.doctor import environment, mirror_urls
 
 PUBLIC = "https://mirror.example.org/fmnist/"
@@ -13,7 +13,7 @@ PUBLIC = "https://mirror.example.org/fmnist/"
 
 def _findings(tmp_path, environ, *mirrors):
     found = loader.load(mirrors=mirrors or (PUBLIC,), cache_dir=tmp_path, environ=environ)
-    return loader.contradictions(found, environ=environ)
+    return environment.check(environ, found)
 
 
 def _only(found):
@@ -46,6 +46,7 @@ def test_environment_names_the_spelling_that_wins(tmp_path):
     [
         ("http://proxy:port", "its port is no number"),
         ("http://[proxy", "is no host"),
+        ("http://CORP\\user:s3cret@proxy:3128", "backslash"),
         ("ftp://proxy:21", "its scheme is none of http,"),
         ("http://", "no host"),
         ("http://proxy one:3128", "white space"),
@@ -56,13 +57,14 @@ def test_environment_names_a_proxy_that_is_no_url(value, word, tmp_path):
     found = _only(_findings(tmp_path, {"https_proxy": value}))
     assert found.subject == "https_proxy"
     assert "is no proxy URL" in found.problem
+    assert "s3cret" not in str(found)
     assert word in found.problem
     assert "export https_proxy=http://" in found.remedy
 
 
 @pytest.mark.parametrize("value", ["proxy:3128", "http://u:p@proxy", "socks5h://127.0.0.1:1080"])
 def test_environment_accepts_what_works_as_a_proxy(value):
-    assert settings.proxy_problem(value) == ""
+    assert urls.proxy_problem(value) == ""
 
 
 def test_environment_names_a_proxy_asked_by_tls(tmp_path):

@@ -55,7 +55,7 @@ def _printed(report, width, **options):
 def test_doctor_command_finds_the_real_files_and_exits_0(real_mirror, capsys):
     assert main.run(["doctor", f"--mirrors={real_mirror.url}"]) == 0
     out = capsys.readouterr().out
-    assert "Fashion-MNIST can be had, from 1 of 1 source" in out
+    assert "Fashion-MNIST is available, from 1 of 1 source" in out
     head = next(line for line in out.splitlines() if line.lstrip().startswith("source"))
     assert head.split()[-7:] == list(findings.STAGES)
 

@@ -18,7 +18,7 @@ import termios
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.cli import commands, main
+from fmnist_tfds.cli import commands, main, output
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -167,7 +167,7 @@ def test_every_error_kind_has_a_documented_exit_code():
         errors.ArchiveError,
         errors.RecordError,
     ):
-        assert main.exit_code(kind("x")) == expected.get(kind.reference, 1)
+        assert output.exit_code(kind("x")) == expected.get(kind.reference, 1)
 
 
 def test_config_masks_secrets(tmp_path, capsys, monkeypatch):

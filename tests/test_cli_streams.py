@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.cli import commands, main
+from fmnist_tfds.cli import commands, main, output
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -240,5 +240,5 @@ def test_reader_that_went_away_is_no_error():
 
 def test_kinds_of_error_that_are_nobodys_fault_exit_1():
     for kind in (errors.NotPreparedError, errors.RecordError, errors.MissingExtraError):
-        assert main.exit_code(kind("x")) == 1
-    assert main.exit_code(errors.IdxError("x")) == 4
+        assert output.exit_code(kind("x")) == 1
+    assert output.exit_code(errors.IdxError("x")) == 4

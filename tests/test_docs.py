@@ -17,7 +17,6 @@ import sys
 import pytest
 
 from fmnist_tfds import errors
-from fmnist_tfds.cli import main
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 DOCS = REPO / "docs"
@@ -62,7 +61,7 @@ def test_every_error_section_shows_the_class_and_its_exit_code():
     shown = re.findall(r"^`errors\.(\w+)`[^·]*· exit (\d)", text, re.MULTILINE)
     assert len(shown) == len(_headings("errors.md"))
     for name, code in shown:
-        assert main.exit_code(getattr(errors, name)("")) == int(code), name
+        assert output.exit_code(getattr(errors, name)("")) == int(code), name
 
 
 def test_the_page_of_causes_is_what_the_table_gives(monkeypatch):

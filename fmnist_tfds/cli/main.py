@@ -14,8 +14,6 @@ from fmnist_tfds.cli import commands as cli_commands
 from fmnist_tfds.cli import output
 from fmnist_tfds.config import schema
 
-exit_code = output.exit_code
-
 
 class _Parser(argparse.ArgumentParser):
     """argparse with the nearest valid word in its complaint, and TFDS's --a_flag spelling."""
@@ -81,7 +79,7 @@ def run(argv: Sequence[str]) -> int:
         if verbosity >= 1:
             output.print_traceback(error)
         output.print_error(error, as_json=as_json)
-        return exit_code(error)
+        return output.exit_code(error)
     except OSError as error:
         if verbosity >= 1:
             output.print_traceback(error)

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.python.data.ops import dataset_ops, iterator_ops
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import parsed
+from fmnist_tfds.input_pipeline import sources
 
 _REFUSAL = "this iterator checkpoint belongs to another data set:", "and not to this one:"
 _OWNER = "_OWNER"
@@ -140,8 +140,8 @@ def _bound(batches: tf.data.Dataset, owner: str) -> tf.data.Dataset:
     # The scan's state keeps the owner where the flat_map does not: before its first element.
     # Choosing by a selector leaves the batches' own state to be saved there, too.
     start = tf.data.Dataset.from_tensors(0)
-    kept = start.scan(mine, parsed.plain(lambda state, _: (state, state)))
-    selector = kept.flat_map(parsed.plain(check))
+    kept = start.scan(mine, sources.plain(lambda state, _: (state, state)))
+    selector = kept.flat_map(sources.plain(check))
     spec = batches.element_spec
     flat = tf.nest.flatten(spec)
     variant = tf.raw_ops.DirectedInterleaveDataset(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import checkpoints, in_memory, plan, preprocess
+from fmnist_tfds.input_pipeline import checkpoints, in_memory, plan, preprocess, sources
 
 _DATASET = "fmnist_resilient"
 
@@ -159,7 +159,7 @@ def make_indices(
     owner = made.owner("make_device_train", None, seed=seed, epochs=epochs)
 
     def finish(tickets: tf.Tensor) -> tf.data.Dataset:
-        pairs = plan.plain(lambda i: (tf.gather(tickets, i), tf.gather(labels, i)))
+        pairs = sources.plain(lambda i: (tf.gather(tickets, i), tf.gather(labels, i)))
         batches = made.index_batches(seed, epochs).map(pairs)
         return _finished(batches, made.cardinality(epochs), owner, None)
 

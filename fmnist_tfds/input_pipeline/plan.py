@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import in_memory, parsed, prepared, preprocess, sampler, tables
+from fmnist_tfds.input_pipeline import in_memory, prepared, preprocess, sampler, sources
 from fmnist_tfds.input_pipeline import service as data_service
 
 # A call costs 100 µs beside its pixels: small batches are slices of groups of about this size.
@@ -62,15 +62,15 @@ class Plan:
         return in_memory.Loading(self._split, self._builder, verify=self._verify)
 
     @functools.cached_property
-    def _parsed(self) -> parsed.Parsed:
-        return parsed.Parsed(self._split, verify=self._verify)
+    def _parsed(self) -> sources.Parsed:
+        return sources.Parsed(self._split, verify=self._verify)
 
     @functools.cached_property
-    def _table(self) -> tables.Table | None:
+    def _table(self) -> sources.Table | None:
         """Where examples are looked up; None where records must be parsed one by one."""
         if self._source == "resident":
-            return tables.InMemory(self.loading, self.index, self.count)
-        return tables.mapped(self._parsed, self.index, self.count)
+            return sources.InMemory(self.loading, self.index, self.count)
+        return sources.mapped(self._parsed, self.index, self.count)
 
     def settle(self) -> None:
         """Waits for what runs beside the tracing: the copy into memory, and the proof.
@@ -153,7 +153,7 @@ class Plan:
         table = self._table
         seeds = sampler.epoch_seeds(seed, epochs)
         if table is None:
-            return self._finished(how, seeds.flat_map(plain(self._parsed_epoch)))
+            return self._finished(how, seeds.flat_map(sources.plain(self._parsed_epoch)))
         return self._looked_up(how, table, self._groups(table, seeds, draws=bool(how.augment)))
 
     def ordered(self, how: preprocess.Recipe) -> tf.data.Dataset:
@@ -166,7 +166,7 @@ class Plan:
 
     def index_batches(self, seed: int, epochs: int | None) -> tf.data.Dataset:
         """The indices alone, in the order of `shuffled` of a resident split: int32[B]."""
-        table = tables.InMemory(self.loading, self.index, self.count)
+        table = sources.InMemory(self.loading, self.index, self.count)
         seeds = sampler.epoch_seeds(seed, epochs)
         return self._cut(self._groups(table, seeds, draws=False))
 
@@ -180,7 +180,8 @@ class Plan:
         batches = windows.rebatch(self.batch, drop_remainder=self.drop)
         self._parsed.scan.settle()
         ready = batches.map(
-            plain(functools.partial(_drawn_anyhow, how)), num_parallel_calls=parsed.PARALLEL
+            sources.plain(functools.partial(_drawn_anyhow, how)),
+            num_parallel_calls=sources.PARALLEL,
         )
         return data_service.distribute(ready, address).repeat(epochs).prefetch(2)
 
@@ -192,7 +193,7 @@ class Plan:
         )
 
     def _groups(
-        self, table: tables.Table, seeds: tf.data.Dataset, *, draws: bool
+        self, table: sources.Table, seeds: tf.data.Dataset, *, draws: bool
     ) -> tf.data.Dataset:
         """int32[G], epoch by epoch; with `draws` (step, (int32[G], the epoch's seed int64[G]))."""
 
@@ -201,11 +202,13 @@ class Plan:
             return (indices, tf.fill([self._used], seed)) if draws else indices
 
         # Slices of one tensor: a flat_map would start an iterator of its own for each epoch.
-        groups = sampler.rebatched(seeds.map(plain(epoch)), sampler.cuts(self._used, self._group))
+        groups = sampler.rebatched(
+            seeds.map(sources.plain(epoch)), sampler.cuts(self._used, self._group)
+        )
         return groups.enumerate() if draws else groups
 
     def _looked_up(
-        self, how: preprocess.Recipe, table: tables.Table, groups: tf.data.Dataset
+        self, how: preprocess.Recipe, table: sources.Table, groups: tf.data.Dataset
     ) -> tf.data.Dataset:
         per_epoch = -(-self._used // self._group)
 
@@ -220,8 +223,8 @@ class Plan:
             seed = tf.stack([found[1][0], number])
             return preprocess.host_batch(images, seed, how), labels
 
-        function = plain(draw if how.augment else make)
-        return self._cut(groups.map(function, num_parallel_calls=parsed.PARALLEL))
+        function = sources.plain(draw if how.augment else make)
+        return self._cut(groups.map(function, num_parallel_calls=sources.PARALLEL))
 
     def _cut(self, groups: tf.data.Dataset) -> tf.data.Dataset:
         """The batches in groups, epoch by epoch."""
@@ -237,22 +240,19 @@ class Plan:
         def numbered(step: tf.Tensor, pair: Any) -> Any:
             return *pair, tf.stack([seed, step * self.count + self.index])
 
-        return batches.enumerate().map(plain(numbered))
+        return batches.enumerate().map(sources.plain(numbered))
 
     def _finished(self, how: preprocess.Recipe, batches: tf.data.Dataset) -> tf.data.Dataset:
         def make(images: tf.Tensor, labels: tf.Tensor, seed: Any = None) -> Any:
             return preprocess.host_batch(images, seed, how), labels
 
-        return batches.map(plain(make), num_parallel_calls=parsed.PARALLEL)
-
-
-plain = parsed.plain
+        return batches.map(sources.plain(make), num_parallel_calls=sources.PARALLEL)
 
 
 def _drawn_anyhow(
     how: preprocess.Recipe, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    # The op without seeds, as in parsed.py.
+    # The op without seeds, as in sources.py.
     low, high = tf.constant(0, tf.int64), tf.constant(tf.int32.max, tf.int64)
     seed = tf.raw_ops.RandomUniformInt(shape=[2], minval=low, maxval=high, seed=0, seed2=0)
     return preprocess.host_batch(images, seed, how), labels

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fmnist_tfds import catalog, errors, input_pipeline
-from fmnist_tfds.input_pipeline import parsed, plan, prepared, preprocess, service
+from fmnist_tfds.input_pipeline import plan, prepared, preprocess, service, sources
 
 from . import conftest
 
@@ -90,7 +90,7 @@ def test_stream_moves_examples_across_the_whole_split(many):
 
 
 def test_stream_windows_are_whole_blocks_and_large_enough(many):
-    source = parsed.Parsed(prepared.find_split(many, "train"), verify=False)
+    source = sources.Parsed(prepared.find_split(many, "train"), verify=False)
     sizes = source.blocks.windows_of(0, 1)
     assert len(sizes) == 2
     assert min(sizes) >= 8192
@@ -378,7 +378,7 @@ def test_service_shuffles_and_draws_anew_under_a_global_seed(many, global_seed):
 
     def epoch():
         global_seed(5)
-        source = parsed.Parsed(prepared.find_split(many, "train"), verify=False)
+        source = sources.Parsed(prepared.find_split(many, "train"), verify=False)
         order = np.concatenate([conftest.numbers(x) for x, _ in source.shared_out(0, 1, seed=0)])
         return order, plan._drawn_anyhow(how, images, labels)[0].numpy()
 

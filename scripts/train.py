@@ -16,6 +16,7 @@ from fmnist_tfds import errors
 from fmnist_tfds.cli import main as cli
 from fmnist_tfds.cli import output
 from fmnist_tfds.config import loader
+from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import train
 
 _CONFIG = flags.DEFINE_string("config", None, "TOML file with a [training] table.")
@@ -33,7 +34,9 @@ def main(argv: list[str]) -> int:
         table = loader.training_table(_CONFIG.value)
         if _DATA_DIR.value is not None:
             table["data_dir"] = _DATA_DIR.value
-        settings = train.TrainingConfig.from_table(table, where=f"{_CONFIG.value}: [training]")
+        settings = training_config.TrainingConfig.from_table(
+            table, where=f"{_CONFIG.value}: [training]"
+        )
         workdir = pathlib.Path(_WORKDIR.value)
         found = train.train_and_evaluate(settings, workdir)
     except errors.FmnistError as error:

@@ -14,7 +14,7 @@ import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog
 from fmnist_tfds.datasets.fmnist_synthetic import generator
 from fmnist_tfds.formats import idx
-from fmnist_tfds.training import train
+from fmnist_tfds.training import config as training_config
 
 EXAMPLES = 1000
 
@@ -33,10 +33,10 @@ def prepare(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def settings(data_dir: pathlib.Path, **changes: object) -> train.TrainingConfig:
+def settings(data_dir: pathlib.Path, **changes: object) -> training_config.TrainingConfig:
     """Of a short training on it; without the proof, which needs `known`."""
     values = {"batch_size": 100, "eval_batch_size": 200, "epochs": 1, "verify": False}
-    return train.TrainingConfig(
+    return training_config.TrainingConfig(
         dataset="fmnist_synthetic", data_dir=str(data_dir), **{**values, **changes}
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from fmnist_tfds import catalog
 from fmnist_tfds.config import loader, settings
-from fmnist_tfds.training import train
+from fmnist_tfds.training import config as training_config
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("*.toml"))
@@ -39,7 +39,7 @@ def test_config_loads(site, name):
     found = loader.load(config_file=site / name, environ={})
     assert found.config_file == site / name
     if name.startswith("training-"):
-        assert train.TrainingConfig.from_table(loader.training_table(site / name))
+        assert training_config.TrainingConfig.from_table(loader.training_table(site / name))
     else:
         first = found.mirrors[0].url if found.mirrors else None
         assert first == FIRST_MIRROR[name.removesuffix(".toml")]

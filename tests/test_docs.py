@@ -17,6 +17,7 @@ import sys
 import pytest
 
 from fmnist_tfds import errors
+from fmnist_tfds.cli import output
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 DOCS = REPO / "docs"

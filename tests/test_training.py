@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import errors
 from fmnist_tfds.datasets.fmnist_synthetic import generator
+from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import train
 
 EXAMPLES = 4000
@@ -39,7 +40,7 @@ def _config(data_dir, **changes):
         "batch_size": 100,
         "verify": False,  # a part of the data cannot be proved
     }
-    return train.TrainingConfig(**{**values, **changes})
+    return training_config.TrainingConfig(**{**values, **changes})
 
 
 @pytest.mark.versions
@@ -144,7 +145,7 @@ def test_unprepared_data_is_one_clear_error(tmp_path):
 )
 def test_training_table_mistake_is_named(table, said):
     with pytest.raises(errors.ConfigError) as caught:
-        train.TrainingConfig.from_table(table)
+        training_config.TrainingConfig.from_table(table)
     assert said in str(caught.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 import stand_in
 
 from fmnist_tfds import catalog, errors, input_pipeline
+from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import train as training
 
 
@@ -189,7 +190,7 @@ def test_training_proves_its_data(begin, data_dir, tmp_path, monkeypatch, wrong)
 
 
 def test_data_set_and_data_dir_are_those_asked_for(data_dir, tmp_path):
-    config = training.TrainingConfig(data_dir=str(data_dir))
+    config = training_config.TrainingConfig(data_dir=str(data_dir))
     with pytest.raises(errors.NotPreparedError, match=f"fmnist_resilient in {data_dir}"):
         training.train_and_evaluate(config, tmp_path / "run")
 
@@ -237,5 +238,5 @@ def _toml_table(name: str) -> dict:
 
 def test_every_key_of_a_training_table_is_taken_over():
     table = _toml_table("training-gpu.toml")
-    made = training.TrainingConfig.from_table(table)
+    made = training_config.TrainingConfig.from_table(table)
     assert {key: getattr(made, key) for key in table} == table

@@ -18,6 +18,7 @@ from fmnist_tfds import catalog, errors, obtain
 from fmnist_tfds.config import settings
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 from fmnist_tfds.download import progress, results
+from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import plots, train
 
 _LOG = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def run(
     receipt = _synthetic_receipt(failure) if failure else outcome.receipt
     (out / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
     _LOG.info("training the small CNN for %d epochs", epochs)
-    config = train.TrainingConfig(dataset=name, data_dir=data_dir, epochs=epochs)
+    config = training_config.TrainingConfig(dataset=name, data_dir=data_dir, epochs=epochs)
     workdir = out / f"training-{name}-{epochs}-epochs"
     found = train.train_and_evaluate(config, workdir)
     metrics = dict(found.metrics)

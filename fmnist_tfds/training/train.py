@@ -20,8 +20,6 @@ import numpy.typing as npt
 from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.training import config as training_config
 
-TrainingConfig = training_config.TrainingConfig
-
 _LOG = logging.getLogger(__name__)
 
 IMAGE_SHAPE = (catalog.IMAGE_SIZE, catalog.IMAGE_SIZE, 1)
@@ -42,7 +40,7 @@ class Evaluation:
     history: list[dict[str, float]]
 
 
-def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluation:
+def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.Path) -> Evaluation:
     """Trains, resuming from workdir/checkpoint if there is one, and evaluates on all test images.
 
     Writes workdir/metrics.json, workdir/model.keras and workdir/checkpoint/. The saved model takes
@@ -122,7 +120,7 @@ def train_and_evaluate(config: TrainingConfig, workdir: pathlib.Path) -> Evaluat
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
 
 
-def build_model(config: TrainingConfig, *, statistics: tuple[float, float]) -> Any:
+def build_model(config: training_config.TrainingConfig, *, statistics: tuple[float, float]) -> Any:
     """The Keras model: pixels of 0 to 255 [B, 28, 28, 1], uint8 or float, to logits [B, 10].
 
     Args:
@@ -152,7 +150,7 @@ def build_model(config: TrainingConfig, *, statistics: tuple[float, float]) -> A
     )
 
 
-def _compile(model: Any, config: TrainingConfig, *, steps: int, jit: bool) -> None:
+def _compile(model: Any, config: training_config.TrainingConfig, *, steps: int, jit: bool) -> None:
     """Adam, on a cosine schedule of so many steps; `jit` is what jit_compile = "auto" means."""
     import keras
 
@@ -255,7 +253,7 @@ def _restored(checkpoint: pathlib.Path, model: Any) -> tuple[Any, int]:
     return backup, done
 
 
-def _claim(workdir: pathlib.Path, config: TrainingConfig) -> None:
+def _claim(workdir: pathlib.Path, config: training_config.TrainingConfig) -> None:
     """Makes workdir and notes the configuration; refuses one that trained something else."""
     wanted = {**dataclasses.asdict(config), "data_dir": ""}
     note = workdir / "config.json"
@@ -307,7 +305,7 @@ def _dtype_policy(policy: str) -> Iterator[None]:
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def _precision(config: TrainingConfig, has_gpu: bool) -> str:
+def _precision(config: training_config.TrainingConfig, has_gpu: bool) -> str:
     if config.precision != "auto":
         return config.precision
     return "mixed_bfloat16" if has_gpu else "float32"

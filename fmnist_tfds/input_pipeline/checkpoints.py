@@ -41,7 +41,7 @@ class Batches(dataset_ops.UnaryUnchangedStructureDataset):
             options: tf.data.Options of all iterators.
         """
         self._owner = {name: str(value) for name, value in owner.items()}
-        self._bare, self._steps, self._options = batches, steps, options
+        self._bare, self._steps, self._how = batches, steps, options
         super().__init__(self._finished(batches), None)
 
     @property
@@ -62,7 +62,7 @@ class Batches(dataset_ops.UnaryUnchangedStructureDataset):
 
     def _finished(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         counted = batches.apply(tf.data.experimental.assert_cardinality(self._steps))
-        return counted.with_options(self._options)
+        return counted.with_options(self._how)
 
     def __iter__(self) -> Any:
         """The next epochs.

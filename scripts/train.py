@@ -13,7 +13,6 @@ from absl import app, flags
 
 import fmnist_tfds  # noqa: F401  registers the data sets
 from fmnist_tfds import errors
-from fmnist_tfds.cli import main as cli
 from fmnist_tfds.cli import output
 from fmnist_tfds.config import loader
 from fmnist_tfds.training import config as training_config
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> int:
         found = train.train_and_evaluate(settings, workdir)
     except errors.FmnistError as error:
         output.print_error(error, as_json=False)
-        return cli.exit_code(error)
+        return output.exit_code(error)
     print(
         f"test accuracy {found.metrics['test_accuracy']:.2%} on {found.metrics['data']}, "
         f"{found.metrics['test_examples']:,} test images; {workdir / 'metrics.json'}"

@@ -28,7 +28,6 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_tfds import errors, input_pipeline
-from fmnist_tfds.cli import main as cli
 from fmnist_tfds.cli import output
 from fmnist_tfds.input_pipeline import replicas
 from fmnist_tfds.training import config as training_config
@@ -43,7 +42,7 @@ def main() -> int:
         print(json.dumps(train(arguments)))
     except errors.FmnistError as error:
         output.print_error(error, as_json=False)
-        return cli.exit_code(error)
+        return output.exit_code(error)
     return 0
 
 

@@ -306,6 +306,15 @@ def test_help_imports_nothing_that_only_downloads_need():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
 
 
+@pytest.mark.parametrize("module", ["fmnist_tfds", "fmnist_tfds.cli"])
+def test_the_package_runs_as_a_module(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "confg"], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 2
+    assert "the nearest one is 'config'" in done.stderr
+
+
 def test_full_disk_under_the_output_is_one_message():
     line = f"{sys.executable} -m fmnist_tfds.cli.main config --mirrors=off > /dev/full"
     done = subprocess.run(

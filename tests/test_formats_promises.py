@@ -49,7 +49,7 @@ def test_label_of_two_bytes_is_never_read_as_one(label, tmp_path):
     layout = layout_of(rows, tmp_path)
     rows[3, layout.label_offset] = label
     # Source: protobuf's varint: a byte from 128 on says that another one follows.
-    assert layout.strangers(rows).tolist() == ([3] if label > 127 else [])
+    assert layout.nonconforming(rows).tolist() == ([3] if label > 127 else [])
 
 
 def test_label_that_would_take_two_bytes_is_not_written():
@@ -77,7 +77,7 @@ def test_every_byte_beside_pixels_checksums_and_label_is_compared(is_label_first
     free.add(layout.label_offset)
     changed = np.repeat(rows[1:], layout.record_bytes, axis=0)
     np.fill_diagonal(changed, changed.diagonal() ^ 1)
-    found = set(layout.strangers(changed).tolist())
+    found = set(layout.nonconforming(changed).tolist())
     assert found == set(range(layout.record_bytes)) - free
 
 

@@ -42,7 +42,7 @@ def test_layout_of_finds_what_encode_wrote(tmp_path):
     layout = tfrecord.layout_of(path, 7, path.stat().st_size)
     assert layout is not None
     rows = np.frombuffer(path.read_bytes(), np.uint8).reshape(7, -1)
-    assert not layout.strangers(rows).size
+    assert not layout.nonconforming(rows).size
     np.testing.assert_array_equal(rows[:, layout.label_offset], labels)
     encoded = rows[:, layout.png_offset : layout.png_offset + png.LENGTH]
     np.testing.assert_array_equal(png.pixels(encoded), images)

@@ -1,8 +1,6 @@
 """python -m fmnist_tfds.cli: the same as the command `fmnist-tfds`."""
 
-import sys
-
 from fmnist_tfds.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main.main())
+    main.main()

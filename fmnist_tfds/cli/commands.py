@@ -146,7 +146,9 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
         "--html", type=pathlib.Path, metavar="F", help="also write the report as one page to F"
     )
     parser.add_argument(
-        "--allowlist", action="store_true", help="print the request to send to a firewall's keeper"
+        "--allowlist",
+        action="store_true",
+        help="print the request to send to the firewall administrator",
     )
 
 

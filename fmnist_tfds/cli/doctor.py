@@ -26,7 +26,7 @@ _NARROWEST_TABLE = 72
 
 
 def run(args: argparse.Namespace, found: settings.Settings) -> int:
-    """Examines and prints; 0 if the data can be had, else 3.
+    """Examines and prints; 0 if the data is available, else 3.
 
     Raises:
         ConfigError: --html names a file that cannot be written.

@@ -70,7 +70,7 @@ class Claim:
         Args:
             is_done: whether the work is done.
             wait_s: seconds to wait at most.
-            silent_s: seconds without a sign of life after which an owner counts as gone.
+            silent_s: seconds without a heartbeat after which an owner counts as gone.
 
         Returns:
             "held", "done", or "beside": the time is up, and the work may be done beside the owner.

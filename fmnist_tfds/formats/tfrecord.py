@@ -59,7 +59,7 @@ class Layout:
     def _places(self) -> tuple[int, int, int]:
         return self.record_bytes, self.png_offset, self.label_offset
 
-    def strangers(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    def nonconforming(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
         """The rows of uint8[n, record_bytes] whose framing, keys or PNG headers differ."""
         label, start = self.label_offset, self.png_offset
         rows_start, rows_end = start + png.ROWS_OFFSET, start + png.ROWS_END
@@ -138,7 +138,7 @@ def differing(
     layout = Layout(RECORD_BYTES, _PNG, _LABEL, _TEMPLATE)
     found = png.pixels(rows[:, _PNG : _PNG + png.LENGTH])
     if (
-        not (bad := layout.strangers(rows)).size
+        not (bad := layout.nonconforming(rows)).size
         and np.array_equal(found, images)
         and np.array_equal(rows[:, _LABEL], labels)
     ):

@@ -46,7 +46,7 @@ class Stored:
         """
         for start in range(0, self.shard.examples, tfrecord.CHUNK):
             piece = self.rows[start : start + tfrecord.CHUNK]
-            if (bad := self.layout.strangers(piece)).size:
+            if (bad := self.layout.nonconforming(piece)).size:
                 broken = tfrecord.broken(piece[bad])
                 if broken.size:
                     raise self._mismatch(start + int(bad[broken[0]]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import errors, input_pipeline
-from fmnist_tfds.cli import main
+from fmnist_tfds.cli import output
 
 TRAIN = children.ROOT / "scripts" / "train_multi_worker.py"
 SEE = children.HERE / "see_numbers.py"
@@ -144,7 +144,7 @@ def test_worker_processes_with_different_seeds_are_told(processes, numbered_data
 @pytest.mark.slow
 def test_worker_process_without_prepared_data_is_told(processes, tmp_path):
     worker = processes.start(TRAIN, "--data_dir", tmp_path)
-    assert worker.wait() == main.exit_code(errors.NotPreparedError("")) == 1
+    assert worker.wait() == output.exit_code(errors.NotPreparedError("")) == 1
     assert "error: " in worker.output
     assert "Traceback" not in worker.output
 

@@ -184,7 +184,7 @@ def test_images_of_something_else_among_the_rows_spoil_none_of_them(standin, tmp
     y = np.concatenate([standin.y_train, standin.y_test])
     folder = tmp_path / "in"
     folder.mkdir()
-    # The last rows, then strangers, then the rest: a stranger's place is none, not the last one.
+    # The last rows, then unknown rows, then the rest: these have no place.
     np.savez(folder / "a.npz", x=x[:-21:-1], y=y[:-21:-1])
     np.savez(folder / "b.npz", x=255 - x[:30], y=y[:30])
     np.savez(folder / "c.npz", x=x[-21::-1], y=y[-21::-1])

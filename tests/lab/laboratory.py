@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import pathlib
 import random
+import re
 import socket
 import ssl
 import threading
@@ -76,7 +77,8 @@ def loopback_only() -> Iterator[None]:
     look_up, connect = socket.getaddrinfo, socket.socket.connect
 
     def guarded(host: Any, *rest: Any, **options: Any) -> Any:
-        if str(host or "localhost") not in ("localhost", "127.0.0.1"):
+        name = str(host or "localhost")
+        if name != "localhost" and not re.fullmatch(r"127\.[0-9.]+", name):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return look_up(host, *rest, **options)
 

@@ -139,7 +139,10 @@ class _Search:
                 raise note
         if self._notes and all(isinstance(note, errors.StoreError) for note in self._notes):
             raise self._notes[0]
-        found = [*dict.fromkeys(note.message for note in self._notes), *self._gathering.strangers]
+        found = [
+            *dict.fromkeys(note.message for note in self._notes),
+            *self._gathering.unknown_rows,
+        ]
         shown = found[:_NOTES_SHOWN]
         if len(found) > len(shown):
             shown.append(f"and {len(found) - len(shown):,} more such files")

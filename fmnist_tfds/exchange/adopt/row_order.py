@@ -106,7 +106,7 @@ class Gathering:
         self._labels = np.zeros(self.total_rows, np.uint8)
         self._has_image = np.zeros(self.total_rows, bool)
         self._has_label = np.zeros(self.total_rows, bool)
-        self.strangers: list[str] = []
+        self.unknown_rows: list[str] = []
 
     @property
     def is_complete(self) -> bool:
@@ -125,14 +125,14 @@ class Gathering:
         return self._prove([payload], origin, form, gz=gz)
 
     def offer_images(self, images: Bytes, origin: str, form: str) -> Positions:
-        """Where images uint8[n, pixels] stand in the original, -1 for strangers; places them."""
+        """Where images uint8[n, pixels] stand in the original, -1 for unknown rows; places them."""
         in_order = self._offer_in_order(
             images.reshape(-1, self.side, self.side), "images", origin, form
         )
         if in_order is not None:
             return in_order
         if self.table is None:
-            self.strangers.append(
+            self.unknown_rows.append(
                 f"{origin}: {len(images):,} rows that are not in the original order"
             )
             return np.full(len(images), -1, np.int64)
@@ -140,7 +140,7 @@ class Gathering:
         known = positions >= 0
         if not known.all():
             first = int(np.argmin(known))
-            self.strangers.append(
+            self.unknown_rows.append(
                 f"{origin}: {int((~known).sum()):,} of {len(images):,} images are none of "
                 f"{self.dataset.title} (the first is row {first + 1:,})"
             )

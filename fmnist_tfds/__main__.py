@@ -1,0 +1,6 @@
+"""python -m fmnist_tfds: the same as the command `fmnist-tfds`."""
+
+from fmnist_tfds.cli import main
+
+if __name__ == "__main__":
+    main.main()

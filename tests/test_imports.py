@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("config", "formats", "download", "obtain", "doctor", "exchange", "exchange/adopt"),
         *("datasets", "training", "benchmark", ""),
     ),
+    "__main__": ("cli",),
     # The package's own surface.
     "": ("obtain", "keras_data", "keras_registry", "input_pipeline", "datasets"),
 }

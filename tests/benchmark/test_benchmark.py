@@ -7,7 +7,7 @@ import pytest
 
 from fmnist_tfds.benchmark import measure
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

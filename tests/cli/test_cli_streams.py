@@ -14,7 +14,7 @@ import pytest
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.cli import commands, main, output
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 pytestmark = pytest.mark.usefixtures("own_home")
 LONG = "a" * 300  # no file system takes this as a name

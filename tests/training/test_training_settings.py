@@ -232,7 +232,7 @@ def test_confusion_matrix_has_a_row_for_each_true_class():
 def _toml_table(name: str) -> dict:
     from fmnist_tfds.config import loader
 
-    repo = pathlib.Path(__file__).resolve().parent.parent
+    repo = pathlib.Path(__file__).resolve().parents[2]
     return loader.training_table(str(repo / "configs" / name))
 
 

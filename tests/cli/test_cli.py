@@ -20,7 +20,7 @@ import pytest
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.cli import commands, main, output
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 
 

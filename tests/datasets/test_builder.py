@@ -24,7 +24,7 @@ from fmnist_tfds.formats import idx, tfrecord
 from fmnist_tfds.training import quickstart
 
 DATASET = catalog.FASHION_MNIST
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import train
 
 EXAMPLES = 4000
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

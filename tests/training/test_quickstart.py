@@ -18,7 +18,7 @@ from fmnist_tfds import catalog, errors
 from fmnist_tfds.cli import main
 from fmnist_tfds.training import plots, quickstart, train
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = ("samples.png", "training_curve.png", "confusion_matrix.png")
 
 

@@ -12,7 +12,7 @@ from fmnist_tfds import catalog
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.training import config as training_config
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(CONFIGS.glob("*.toml"))
 # What a reader of the file expects to be asked, in that order.
 FIRST_MIRROR = {

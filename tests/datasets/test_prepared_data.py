@@ -23,7 +23,7 @@ from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_build
 from fmnist_tfds.formats import tfrecord
 from fmnist_tfds.input_pipeline import prepared
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 OVERWRITE = tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
 NAME = "fmnist_resilient"
 DATASET_INFO = "dataset_info.json"

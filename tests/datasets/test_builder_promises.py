@@ -20,7 +20,7 @@ from fmnist_tfds import catalog
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 DATASET = catalog.FASHION_MNIST
-REPO = pathlib.Path(__file__).resolve().parent.parent
+REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
 def url_infos(dataset):

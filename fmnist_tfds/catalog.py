@@ -19,28 +19,43 @@ Split = Literal["train", "test"]
 Kind = Literal["images", "labels"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One published file: a gzip member around one IDX payload.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One published file, pinned by size and digest: all that obtaining it needs to know.
+
+    Attributes:
+        name: file name, without a folder.
+        size_bytes: its size in bytes; 0 where only the payload of a .gz is pinned.
+        sha256: its digest, hexadecimal; "" where only the payload of a .gz is pinned.
+        url: where its publisher serves it, or "".
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    url: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile(Artifact):
+    """A gzip member around one IDX payload: an artifact that is proved by its payload as well.
 
     Attributes:
         name: canonical file name, ending in ".gz".
+        size_bytes: size of the canonical .gz in bytes; 0 where no canonical .gz exists.
+        sha256: its digest, hexadecimal; "" where no canonical .gz exists.
+        url: where its publisher serves it, or "".
         split: "train" or "test".
         kind: "images" (uint8[n, 28, 28]) or "labels" (uint8[n]).
         shape: dimensions of the payload's array.
-        gz_bytes: size of the canonical .gz in bytes; 0 where no canonical .gz exists.
-        gz_sha256: its digest, hexadecimal; "" where no canonical .gz exists.
         payload_bytes: size of the decompressed IDX file in bytes.
         payload_sha256: its digest, hexadecimal.
         gzip_mtime: the time in the canonical gzip header, seconds since 1970.
     """
 
-    name: str
     split: Split
     kind: Kind
     shape: tuple[int, ...]
-    gz_bytes: int
-    gz_sha256: str
     payload_bytes: int
     payload_sha256: str
     gzip_mtime: int = 0
@@ -179,8 +194,8 @@ FASHION_MNIST = Catalog(
             split="train",
             kind="images",
             shape=(TRAIN_EXAMPLES, IMAGE_SIZE, IMAGE_SIZE),
-            gz_bytes=26_421_880,
-            gz_sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            size_bytes=26_421_880,
+            sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
             payload_bytes=47_040_016,
             payload_sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             gzip_mtime=0x59A7E9DE,
@@ -190,8 +205,8 @@ FASHION_MNIST = Catalog(
             split="train",
             kind="labels",
             shape=(TRAIN_EXAMPLES,),
-            gz_bytes=29_515,
-            gz_sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            size_bytes=29_515,
+            sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             payload_bytes=60_008,
             payload_sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             gzip_mtime=0x59A7E9DE,
@@ -201,8 +216,8 @@ FASHION_MNIST = Catalog(
             split="test",
             kind="images",
             shape=(TEST_EXAMPLES, IMAGE_SIZE, IMAGE_SIZE),
-            gz_bytes=4_422_102,
-            gz_sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            size_bytes=4_422_102,
+            sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             payload_bytes=7_840_016,
             payload_sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             gzip_mtime=0x59A7E9F3,
@@ -212,8 +227,8 @@ FASHION_MNIST = Catalog(
             split="test",
             kind="labels",
             shape=(TEST_EXAMPLES,),
-            gz_bytes=5_148,
-            gz_sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            size_bytes=5_148,
+            sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             payload_bytes=10_008,
             payload_sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
             gzip_mtime=0x59A7E9F3,
@@ -241,7 +256,7 @@ FASHION_MNIST_SYNTHETIC = Catalog(
     title="synthetic stand-in (NOT Fashion-MNIST)",
     # The same names and shapes; only payloads exist, drawn by fmnist_synthetic/generator.py.
     files=tuple(
-        dataclasses.replace(file, gz_bytes=0, gz_sha256="", payload_sha256=digest, gzip_mtime=0)
+        dataclasses.replace(file, size_bytes=0, sha256="", payload_sha256=digest, gzip_mtime=0)
         for file, digest in zip(
             FASHION_MNIST.files,
             (

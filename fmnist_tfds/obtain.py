@@ -262,7 +262,7 @@ class _Ladder:
     def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str | None) -> None:
         record = self._records.get(file.name) or self._store.record(file)
         sha256 = record.get("file_sha256") or (
-            file.gz_sha256 if record.get("canonical_gz") else stores.sha256(path)
+            file.sha256 if record.get("canonical_gz") else stores.sha256(path)
         )
         attempts = tuple(self._attempts[file.name])
         self._files[file.name] = results.FileResult(path, sha256, source, attempts)

@@ -212,7 +212,7 @@ def small_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathl
     dataset = small_dataset.write(folder)
     urls = {
         dataset.mirrors[0] + f.name: checksums.UrlInfo(
-            size=f.gz_bytes, checksum=f.gz_sha256, filename=f.name
+            size=f.size_bytes, checksum=f.sha256, filename=f.name
         )
         for f in dataset.files
     }

@@ -39,8 +39,8 @@ def write(folder: pathlib.Path) -> catalog.Catalog:
             dataclasses.replace(
                 file,
                 shape=array.shape,
-                gz_bytes=len(data),
-                gz_sha256=hashlib.sha256(data).hexdigest(),
+                size_bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
                 payload_bytes=len(payload),
                 payload_sha256=hashlib.sha256(payload).hexdigest(),
             )

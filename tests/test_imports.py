@@ -169,7 +169,7 @@ def test_digests_stand_in_one_place():
         digest
         for dataset in catalog.DATASETS.values()
         for file in dataset.files
-        for digest in (file.gz_sha256, file.payload_sha256)
+        for digest in (file.sha256, file.payload_sha256)
         if digest
     ]
     for path in MODULES:

@@ -124,7 +124,7 @@ def test_the_canonical_gz_is_preferred_to_its_payload(tmp_path):
     outcome = jobs.obtained(jobs.options(tmp_path, manual_dir=folder, offline=True))
     for file in jobs.DATASET.files:
         assert outcome.files[file.name].path == folder / "nested" / file.name
-        assert outcome.files[file.name].sha256 == file.gz_sha256
+        assert outcome.files[file.name].sha256 == file.sha256
 
 
 @pytest.mark.parametrize("is_writable", [True, False])
@@ -138,7 +138,7 @@ def test_the_digest_told_is_that_of_the_file_given(tmp_path, is_writable):
         got = outcome.files[file.name]
         # The published .gz of this small data set cannot be made again.
         assert got.sha256 == hashlib.sha256(got.path.read_bytes()).hexdigest()
-        assert got.sha256 != file.gz_sha256
+        assert got.sha256 != file.sha256
         assert outcome.receipt["files"][file.name]["gz_sha256"] is None
 
 

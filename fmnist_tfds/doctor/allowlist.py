@@ -18,7 +18,7 @@ def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str
     if not remote:
         return "No network source is configured: there is nothing to ask for.\n"
     fewest = _fewest(remote, dataset)
-    total = sum(file.gz_bytes for file in dataset.files)
+    total = sum(file.size_bytes for file in dataset.files)
     hosts = [entry for source in fewest for entry in _entries(source)]
     spare = [e for s in remote if s not in fewest and _may_help(s) for e in _entries(s)]
     spare = [
@@ -47,7 +47,7 @@ def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str
         "Files:",
     ]
     for file in dataset.files:
-        lines += [f"  {file.name}  {file.gz_bytes:,} bytes", f"    sha256 {file.gz_sha256}"]
+        lines += [f"  {file.name}  {file.size_bytes:,} bytes", f"    sha256 {file.sha256}"]
     lines += [
         "",
         "Why it is safe:",

@@ -120,8 +120,8 @@ def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: 
     is_ranged = status == 206
     size = content_range.rpartition("/")[2]
     if start.startswith(header_of(file)):
-        odd = is_ranged and size.isdigit() and file.gz_bytes and int(size) != file.gz_bytes
-        note = f"{file.name} has {int(size):,} bytes there, not {file.gz_bytes:,}" if odd else ""
+        odd = is_ranged and size.isdigit() and file.size_bytes and int(size) != file.size_bytes
+        note = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}" if odd else ""
         return Beginning(None, is_ranged, note)
     if start.startswith(_GZIP_MAGIC):
         return Beginning(None, is_ranged, f"{file.name} is compressed anew there")

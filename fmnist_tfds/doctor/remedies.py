@@ -35,7 +35,7 @@ def by_hand(dataset: catalog.Catalog) -> findings.Remedy:
     lines = ["# on a machine that has a network", "mkdir fashion-mnist && cd fashion-mnist"]
     lines += [f"curl -fLO {base}/{file.name}" for file in dataset.files]
     lines += ["sha256sum --check <<'END'"]
-    lines += [f"{file.gz_sha256}  {file.name}" for file in dataset.files]
+    lines += [f"{file.sha256}  {file.name}" for file in dataset.files]
     lines += ["END", "# carry the folder over, then here"]
     lines += ["fmnist-tfds fetch --manual_dir=fashion-mnist"]
     return findings.Remedy("carry the four files over by hand", "shell", "\n".join(lines))

@@ -45,7 +45,7 @@ def obtain_error(
 
 
 def _head(files: Sequence[catalog.SourceFile], rows: Sequence[_Row], *, is_offline: bool) -> str:
-    names = ", ".join(f"{f.name} ({f.gz_bytes or f.payload_bytes:,} bytes)" for f in files)
+    names = ", ".join(f"{f.name} ({f.size_bytes or f.payload_bytes:,} bytes)" for f in files)
     sources = len({row[0] for row in rows})
     if is_offline:
         why = "the network is switched off, and it is not on this machine where it was looked for"

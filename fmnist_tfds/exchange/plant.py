@@ -156,7 +156,7 @@ def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: _Layout) -> 
     if layout.form == "gz":
         payload = _decompressed(data, file)
         return payload is not None and _sha256(payload) == file.payload_sha256
-    expected = file.gz_sha256 if layout.form == "canonical" else file.payload_sha256
+    expected = file.sha256 if layout.form == "canonical" else file.payload_sha256
     return _sha256(data) == expected
 
 
@@ -165,7 +165,7 @@ def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, to
         data = source.read_bytes()
     except OSError as error:
         raise errors.StoreError(f"{source}: cannot be read: {error.strerror}") from error
-    if layout.form != "payload" and _sha256(data) == file.gz_sha256:
+    if layout.form != "payload" and _sha256(data) == file.sha256:
         return data
     payload = _decompressed(data, file)
     if payload is None or _sha256(payload) != file.payload_sha256:

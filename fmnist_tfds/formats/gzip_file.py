@@ -28,7 +28,7 @@ def write(payload: bytes, file: catalog.SourceFile, target: pathlib.Path) -> boo
         OSError: `target` cannot be written.
     """
     program = shutil.which("gzip")
-    if not file.gz_sha256 or program is None:
+    if not file.sha256 or program is None:
         return False
     try:
         # An empty environment: the GZIP variable would add options.
@@ -44,7 +44,7 @@ def write(payload: bytes, file: catalog.SourceFile, target: pathlib.Path) -> boo
         # A gzip that cannot be run is as good as none: the caller has another way.
         return False
     data = _header(file) + done.stdout[_PLAIN_HEADER_BYTES:]
-    if hashlib.sha256(data).hexdigest() != file.gz_sha256:
+    if hashlib.sha256(data).hexdigest() != file.sha256:
         return False
     target.write_bytes(data)
     return True

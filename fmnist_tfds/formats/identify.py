@@ -101,13 +101,13 @@ def limit_bytes(
     """The most bytes that `file` (any file, if None) can have in any wrapper: stored gzip adds
     5 bytes per 65,535, headers little; three layers of it are still below 1 % and 64 KiB."""
     files = (file,) if file else dataset.files
-    return max(max(f.gz_bytes, f.payload_bytes) for f in files) * 101 // 100 + (1 << 16)
+    return max(max(f.size_bytes, f.payload_bytes) for f in files) * 101 // 100 + (1 << 16)
 
 
 def starts_with(path: pathlib.Path, file: catalog.SourceFile) -> bool:
     """True if the file at `path` begins with the canonical .gz of `file`."""
     with path.open("rb") as stream:
-        return hashlib.sha256(stream.read(file.gz_bytes)).hexdigest() == file.gz_sha256
+        return hashlib.sha256(stream.read(file.size_bytes)).hexdigest() == file.sha256
 
 
 def _examine(
@@ -119,7 +119,7 @@ def _examine(
         data = stream.read(limit + 1)
     digest = hashlib.sha256(data).hexdigest()
     for file in dataset.files:
-        if file.gz_sha256 and digest == file.gz_sha256:
+        if file.sha256 and digest == file.sha256:
             return _found("genuine", file, "canonical .gz", dataset, expected), data
     document = _document(data)
     if document:

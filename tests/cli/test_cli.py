@@ -44,7 +44,7 @@ def test_fetch_from_the_second_mirror(real_data, real_mirror, closed_port, tmp_p
     causes = set()
     for file in catalog.FASHION_MNIST.files:
         entry = document["files"][file.name]
-        assert entry["sha256"] == file.gz_sha256
+        assert entry["sha256"] == file.sha256
         assert entry["source"].startswith(real_mirror.url)
         causes |= {attempt["cause"] for attempt in entry["attempts"]}
         assert (tmp_path / file.name).read_bytes() == (real_data / file.name).read_bytes()

@@ -50,7 +50,7 @@ def _run(code: str, *arguments: object) -> str:
 
 def test_checksums_file_is_the_catalog():
     lines = sorted(
-        f"{DATASET.mirrors[0]}{f.name}\t{f.gz_bytes}\t{f.gz_sha256}\t{f.name}\n"
+        f"{DATASET.mirrors[0]}{f.name}\t{f.size_bytes}\t{f.sha256}\t{f.name}\n"
         for f in DATASET.files
     )
     path = REPO / "fmnist_tfds" / "datasets" / "fmnist_resilient" / "checksums.tsv"
@@ -127,7 +127,7 @@ assert len(tfds.as_dataframe(dataset.take(3), info)) == 3
 def test_receipt_lies_beside_the_records_without_machine_secrets(prepared):
     receipt = json.loads((prepared / "fmnist_resilient" / "1.0.0" / "receipt.json").read_text())
     for file in DATASET.files:
-        assert receipt["files"][file.name]["gz_sha256"] == file.gz_sha256
+        assert receipt["files"][file.name]["gz_sha256"] == file.sha256
 
 
 def test_prepared_data_opens_no_socket_with_dead_mirrors(prepared, monkeypatch):

@@ -26,7 +26,7 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 def url_infos(dataset):
     return {
         dataset.mirrors[0] + file.name: checksums.UrlInfo(
-            size=file.gz_bytes, checksum=file.gz_sha256, filename=file.name
+            size=file.size_bytes, checksum=file.sha256, filename=file.name
         )
         for file in dataset.files
     }

@@ -76,8 +76,8 @@ def test_doctor_command_prints_the_request_to_send(real_mirror, capsys):
     assert main.run(["doctor", f"--mirrors={real_mirror.url},default", "--allowlist"]) == 0
     out = capsys.readouterr().out
     for file in DATASET.files:
-        assert f"{file.name}  {file.gz_bytes:,} bytes" in out
-        assert file.gz_sha256 in out
+        assert f"{file.name}  {file.size_bytes:,} bytes" in out
+        assert file.sha256 in out
     port = re.search(r":(\d+)/", real_mirror.url).group(1)
     needed = out.partition("Seen from here")[0]
     assert f"127.0.0.1  TCP {port} HTTP" in needed

@@ -33,14 +33,14 @@ def make():
         bodies[name] = body
         files.append(
             catalog.SourceFile(
-                name,
-                split,
-                kind,
-                shape,
-                len(body),
-                hashlib.sha256(body).hexdigest(),
-                len(payload),
-                hashlib.sha256(payload).hexdigest(),
+                name=name,
+                split=split,
+                kind=kind,
+                shape=shape,
+                size_bytes=len(body),
+                sha256=hashlib.sha256(body).hexdigest(),
+                payload_bytes=len(payload),
+                payload_sha256=hashlib.sha256(payload).hexdigest(),
             )
         )
     dataset = catalog.Catalog("small", "Small", tuple(files), ("a",) * 10, (), ())
@@ -52,7 +52,7 @@ def with_impostor(dataset, impostor):
 
 
 def without_gz(dataset):
-    files = tuple(dataclasses.replace(f, gz_bytes=0, gz_sha256="") for f in dataset.files)
+    files = tuple(dataclasses.replace(f, size_bytes=0, sha256="") for f in dataset.files)
     return dataclasses.replace(dataset, files=files)
 
 

@@ -171,7 +171,7 @@ def test_a_file_that_somebody_put_into_the_cache_is_proved_first(tmp_path):
         receipt = jobs.obtained(jobs.options(tmp_path, mirror.url)).receipt["files"]
     assert all(jobs.is_here(result, file) for file in jobs.DATASET.files[:2])
     assert receipt[jobs.BIG.name]["source"] == "found in the cache"
-    assert receipt[jobs.BIG.name]["gz_sha256"] == jobs.BIG.gz_sha256
+    assert receipt[jobs.BIG.name]["gz_sha256"] == jobs.BIG.sha256
 
 
 def test_where_a_file_came_from_is_not_forgotten_when_it_is_hashed_again(tmp_path):
@@ -214,7 +214,7 @@ def test_the_receipt_says_when_whence_what_and_by_which_package(tmp_path):
         entry = on_disk["files"][file.name]
         assert entry["source"] == f"{mirror.url}{file.name}?***"
         assert before <= datetime.datetime.fromisoformat(entry["time"])
-        assert entry["gz_sha256"] == entry["file_sha256"] == file.gz_sha256
+        assert entry["gz_sha256"] == entry["file_sha256"] == file.sha256
         assert entry["payload_sha256"] == file.payload_sha256
         assert entry["canonical_gz"] is True
     assert "hunter2" not in path.read_text()

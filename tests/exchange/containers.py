@@ -70,8 +70,8 @@ def standin() -> Data:
             dataclasses.replace(
                 file,
                 shape=array.shape,
-                gz_bytes=len(gz[file.name]),
-                gz_sha256=hashlib.sha256(gz[file.name]).hexdigest(),
+                size_bytes=len(gz[file.name]),
+                sha256=hashlib.sha256(gz[file.name]).hexdigest(),
                 payload_bytes=len(payload),
                 payload_sha256=hashlib.sha256(payload).hexdigest(),
             )

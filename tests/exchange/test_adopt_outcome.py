@@ -80,7 +80,7 @@ def test_receipt_gives_the_digests_of_the_files_that_lie_beside_it(standin, tmp_
         data = (out / file.name).read_bytes()
         assert entry["gz_sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["payload_sha256"] == hashlib.sha256(gzip.decompress(data)).hexdigest()
-        assert (entry["gz"] == "canonical") == (entry["gz_sha256"] == file.gz_sha256)
+        assert (entry["gz"] == "canonical") == (entry["gz_sha256"] == file.sha256)
     assert receipt["files"][LABELS]["gz"] == "canonical"
     assert receipt["files"][IMAGES]["gz"] == "own"
 

@@ -184,8 +184,8 @@ def test_page_lists_each_file_with_size_and_digest(mirror, standin):
     page = ask(mirror, path="/")[1].decode()
     for file in standin.dataset.files:
         assert f'<a href="/{file.name}">' in page
-        assert f"{file.gz_bytes:,}" in page
-        assert file.gz_sha256 in page
+        assert f"{file.size_bytes:,}" in page
+        assert file.sha256 in page
 
 
 def test_server_that_was_closed_answers_no_more_and_frees_its_port(standin, tmp_path):

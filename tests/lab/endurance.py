@@ -219,7 +219,7 @@ class Speed:
 def speed(real: pathlib.Path | None, repeats: int = 7) -> Speed:
     """Times the largest file from nginx on loopback, in turns."""
     with _folder() as folder, _mirror(folder, real) as (nginx, dataset, _):
-        largest = max(dataset.files, key=lambda file: file.gz_bytes)
+        largest = max(dataset.files, key=lambda file: file.size_bytes)
         one = dataclasses.replace(dataset, files=(largest,))
         url = nginx.url + "data/"
         times: dict[str, list[float]] = {
@@ -251,7 +251,7 @@ def speed(real: pathlib.Path | None, repeats: int = 7) -> Speed:
             times["ours"].append(time.perf_counter() - start)
     medians = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
     return Speed(
-        largest.gz_bytes,
+        largest.size_bytes,
         medians["curl"],
         medians["verified"],
         medians["transfer"],

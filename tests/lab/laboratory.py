@@ -53,8 +53,8 @@ def make_dataset(train: int = 300, test: int = 60) -> tuple[catalog.Catalog, dic
                 split=real.split,
                 kind=real.kind,
                 shape=shape,
-                gz_bytes=len(body),
-                gz_sha256=hashlib.sha256(body).hexdigest(),
+                size_bytes=len(body),
+                sha256=hashlib.sha256(body).hexdigest(),
                 payload_bytes=len(payload),
                 payload_sha256=hashlib.sha256(payload).hexdigest(),
             )

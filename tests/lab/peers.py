@@ -58,7 +58,7 @@ def run(
     task = {
         "base": mirror.url,
         "folder": str(folder),
-        "files": {f.name: (f.gz_bytes, f.gz_sha256) for f in lab.dataset.files},
+        "files": {f.name: (f.size_bytes, f.sha256) for f in lab.dataset.files},
     }
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -88,7 +88,7 @@ def run(
 
 
 def _wrong_files(lab: situations.Lab, folder: pathlib.Path) -> list[str]:
-    right = {f.gz_sha256 for f in lab.dataset.files}
+    right = {f.sha256 for f in lab.dataset.files}
     names = {f.name for f in lab.dataset.files}
     return [
         path.name

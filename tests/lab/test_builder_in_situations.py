@@ -38,7 +38,7 @@ def builder_lab():
         lab = laboratory.Lab(pathlib.Path(folder))
         dataset = dataclasses.replace(lab.dataset, mirrors=(BASE,))
         urls = {
-            BASE + f.name: checksums.UrlInfo(size=f.gz_bytes, checksum=f.gz_sha256, filename=f.name)
+            BASE + f.name: checksums.UrlInfo(size=f.size_bytes, checksum=f.sha256, filename=f.name)
             for f in dataset.files
         }
         patch.setattr(resilient.Builder, "DATASET", dataset)

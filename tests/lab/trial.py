@@ -192,7 +192,7 @@ def unverified(files: dict[str, pathlib.Path], dataset: catalog.Catalog) -> list
 def genuine(path: pathlib.Path, file: catalog.SourceFile) -> bool:
     """True if `path` is that file, as .gz or as payload: proved here, not by the package."""
     data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() in (file.gz_sha256, file.payload_sha256):
+    if hashlib.sha256(data).hexdigest() in (file.sha256, file.payload_sha256):
         return True
     # The canonical .gz of the laboratory's files cannot be made again from other wrappers.
     try:
@@ -215,7 +215,7 @@ def leftovers(cache_dir: pathlib.Path, dataset: catalog.Catalog) -> list[str]:
             # A thread that was called off may be removing its part just now.
             with contextlib.suppress(FileNotFoundError):
                 rest += path.stat().st_size if path.is_file() else 0
-    limit = 3 * sum(f.gz_bytes for f in dataset.files) + (1 << 20)
+    limit = 3 * sum(f.size_bytes for f in dataset.files) + (1 << 20)
     if rest > limit:
         wrong.append(f"{rest:,} bytes of parts are left")
     return wrong

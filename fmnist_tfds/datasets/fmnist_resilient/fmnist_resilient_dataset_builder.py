@@ -98,7 +98,7 @@ class Builder(ordered_builder.OrderedBuilder):
         ) as folder:
             self._files = {name: folder / name for name in outcome.files}
             self._is_canonical = all(
-                outcome.files[file.name].sha256 == file.gz_sha256 for file in self.DATASET.files
+                outcome.files[file.name].sha256 == file.sha256 for file in self.DATASET.files
             )
             yield dataclasses.replace(config_, manual_dir=folder, try_download_gcs=False)
 

@@ -83,10 +83,10 @@ def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> FileRecord:
     record: FileRecord = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "payload_sha256": file.payload_sha256,
-        "gz_sha256": file.gz_sha256 if canonical_gz else None,
+        "gz_sha256": file.sha256 if canonical_gz else None,
         "canonical_gz": canonical_gz,
     }
-    if not canonical_gz and file.gz_sha256:
+    if not canonical_gz and file.sha256:
         record["note"] = (
             "proved by its payload; the canonical .gz could not be made on this machine "
             "(no GNU gzip)"

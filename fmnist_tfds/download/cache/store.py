@@ -128,7 +128,7 @@ class Store:
                 **receipts.facts(file, canonical_gz=is_canonical),
                 **record,
             }
-            full["file_sha256"] = file.gz_sha256 if is_canonical else sha256(part)
+            full["file_sha256"] = file.sha256 if is_canonical else sha256(part)
             stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             # Before the file: another process that sees it must not record where it found it.
             receipts.write_json(self._state(file), {"stamp": stamp, "record": full})

@@ -127,7 +127,7 @@ class RunningAttempt:
         # is proved too, but then the canonical bytes are a few bytes away.
         found = self._identify(part) if part.exists() else None
         is_whole = found is not None and found.is_file(self._file)
-        if is_whole and found and (found.verdict == "genuine" or not self._file.gz_sha256):
+        if is_whole and found and (found.verdict == "genuine" or not self._file.sha256):
             return request.Reply(), found
         for _ in range(2):
             reply = transfer.run(asked, self.watch)

@@ -207,7 +207,7 @@ def _copy(
         promised: the size of the whole file as the server says, or None.
     """
     limit = identify.limit_bytes(asked.dataset, asked.file)
-    watch.size = promised or asked.file.gz_bytes or asked.file.payload_bytes
+    watch.size = promised or asked.file.size_bytes or asked.file.payload_bytes
     if promised is not None and promised > limit:
         return causes.named("too-large", f"{promised:,} bytes promised, at most {limit:,} expected")
     written = offset
@@ -218,10 +218,12 @@ def _copy(
             skip -= len(chunk) - len(fresh)
             before, written = written, written + len(fresh)
             _write(sink, fresh, asked)
-            crossed = before < asked.file.gz_bytes <= written and promised != asked.file.gz_bytes
+            crossed = (
+                before < asked.file.size_bytes <= written and promised != asked.file.size_bytes
+            )
             if crossed and _is_complete(asked, sink):
                 # A body without (right) end whose beginning is the file: it is here.
-                sink.truncate(asked.file.gz_bytes)
+                sink.truncate(asked.file.size_bytes)
                 return None
             if written > limit:
                 return causes.named("too-large", f"more than {limit:,} bytes came; stopped")

@@ -225,10 +225,10 @@ class _Search:
             self._pairing.offer(npy.read_idx(leaf, payload), leaf)
 
     def _canonical_gz(self, leaf: containers.Leaf) -> bytes | None:
-        if any(leaf.size == file.gz_bytes for file in self._dataset.files):
+        if any(leaf.size == file.size_bytes for file in self._dataset.files):
             data = leaf.read()
             digest = hashlib.sha256(data).hexdigest()
-            if any(digest == file.gz_sha256 for file in self._dataset.files):
+            if any(digest == file.sha256 for file in self._dataset.files):
                 return data
         return None
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from fmnist_tfds import artifacts
+
 IMAGE_SIZE = 28
 NUM_CLASSES = 10
 
@@ -20,24 +22,7 @@ Kind = Literal["images", "labels"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One published file, pinned by size and digest: all that obtaining it needs to know.
-
-    Attributes:
-        name: file name, without a folder.
-        size_bytes: its size in bytes; 0 where only the payload of a .gz is pinned.
-        sha256: its digest, hexadecimal; "" where only the payload of a .gz is pinned.
-        url: where its publisher serves it, or "".
-    """
-
-    name: str
-    size_bytes: int
-    sha256: str
-    url: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile(Artifact):
+class SourceFile(artifacts.Artifact):
     """A gzip member around one IDX payload: an artifact that is proved by its payload as well.
 
     Attributes:
@@ -61,45 +46,46 @@ class SourceFile(Artifact):
     gzip_mtime: int = 0
 
     @property
+    def expected_bytes(self) -> int:
+        """The size of the .gz, or of the payload where no canonical .gz exists."""
+        return self.size_bytes or self.payload_bytes
+
+    @property
+    def largest_bytes(self) -> int:
+        """The size of the .gz or of the payload, whichever is larger."""
+        return max(self.size_bytes, self.payload_bytes)
+
+    @property
+    def cache_name(self) -> str:
+        """Its own name: a catalog's files lie together in a folder of their own."""
+        return self.name
+
+    @property
     def payload_name(self) -> str:
         """The file's name once decompressed."""
         return self.name.removesuffix(".gz")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Impostor:
-    """A data set that is often served under the same file names.
-
-    Attributes:
-        verdict: what identify says, "impostor:<id>".
-        title: what it is, for people.
-        digests: pairs (hash name of hashlib, hexadecimal digest) over the .gz or the payload.
-    """
-
-    verdict: str
-    title: str
-    digests: frozenset[tuple[str, str]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Catalog:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog(artifacts.ArtifactSet):
     """One data set of the MNIST family.
 
     Attributes:
         name: short name, also the default folder name in caches.
         title: name for people.
         files: the four files: train images, train labels, test images, test labels.
-        class_names: ten names, index = label.
         mirrors: public base URLs or templates holding "{filename}", best first.
         impostors: what else arrives under these file names.
+        class_names: ten names, index = label.
     """
 
-    name: str
-    title: str
     files: tuple[SourceFile, ...]
     class_names: tuple[str, ...]
-    mirrors: tuple[str, ...]
-    impostors: tuple[Impostor, ...]
+
+    @property
+    def cache_folder(self) -> str:
+        """The folder in the cache where its files lie."""
+        return self.name
 
     def file(self, name: str) -> SourceFile:
         """The file of that canonical name, with or without ".gz"; KeyError if there is none."""
@@ -129,7 +115,7 @@ _CLASS_NAMES = (
     "Ankle boot",
 )
 
-_MNIST = Impostor(
+_MNIST = artifacts.Impostor(
     "impostor:mnist",
     "MNIST digits",
     frozenset(
@@ -145,7 +131,7 @@ _MNIST = Impostor(
         }
     ),
 )
-_REVISION_26 = Impostor(
+_REVISION_26 = artifacts.Impostor(
     "impostor:fmnist-2017-08-26",
     "the Fashion-MNIST revision of 26 August 2017 (43 duplicate training images, 10 training "
     "images in the test set; zalandoresearch/fashion-mnist issues 44 and 45)",
@@ -162,7 +148,7 @@ _REVISION_26 = Impostor(
         }
     ),
 )
-_REVISION_25 = Impostor(
+_REVISION_25 = artifacts.Impostor(
     "impostor:fmnist-2017-08-25",
     "the Fashion-MNIST revision of 25 August 2017 (not shuffled: labels in order)",
     frozenset(
@@ -172,7 +158,7 @@ _REVISION_25 = Impostor(
         }
     ),
 )
-_KMNIST = Impostor(
+_KMNIST = artifacts.Impostor(
     "impostor:kmnist",
     "KMNIST (Kuzushiji characters)",
     frozenset(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from fmnist_tfds import atomic_file, catalog, errors
+from fmnist_tfds import artifacts, atomic_file, catalog, errors
 from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import failure_message, local_folder, results
 from fmnist_tfds.download import progress as progress_
@@ -34,7 +34,7 @@ def obtain_files(
     adopt_local: bool = False,
     out: str | os.PathLike[str] | None = None,
     settings: settings.Settings | None = None,
-    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
     progress: progress_.Progress | None = None,
 ) -> dict[str, pathlib.Path]:
     """The four verified files: canonical name -> path.
@@ -78,7 +78,7 @@ def obtain_files(
 def obtain(
     settings: settings.Settings,
     *,
-    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
     out: pathlib.Path | None = None,
     progress: progress_.Progress | None = None,
 ) -> results.Result:
@@ -95,13 +95,16 @@ def obtain(
 
 class _Ladder:
     def __init__(
-        self, options: settings.Settings, dataset: catalog.Catalog, report_to: progress_.Progress
+        self,
+        options: settings.Settings,
+        dataset: artifacts.ArtifactSet,
+        report_to: progress_.Progress,
     ) -> None:
         self._options = options
         self._dataset = dataset
         self._report = report_to
         self._started_s = time.monotonic()
-        self._store = stores.Store(options.cache_dir / dataset.name, dataset)
+        self._store = stores.Store(options.cache_dir / dataset.cache_folder, dataset)
         self._files: dict[str, results.FileResult] = {}
         self._attempts: dict[str, list[results.Attempt]] = {f.name: [] for f in dataset.files}
         self._records: dict[str, receipts.FileRecord] = {}
@@ -125,7 +128,7 @@ class _Ladder:
             files, time.monotonic() - self._started_s, self._receipt(), self._error
         )
 
-    def _give_up(self, missing: list[catalog.SourceFile]) -> None:
+    def _give_up(self, missing: list[artifacts.Artifact]) -> None:
         if self._options.offline:
             off = causes.named("offline")
             attempt = results.Attempt("the network", "failed", off.cause, evidence=off.evidence)
@@ -138,7 +141,7 @@ class _Ladder:
             attempts = tuple(self._attempts[file.name])
             self._files[file.name] = results.FileResult(None, attempts=attempts)
 
-    def _missing(self) -> list[catalog.SourceFile]:
+    def _missing(self) -> list[artifacts.Artifact]:
         return [f for f in self._dataset.files if f.name not in self._files]
 
     def _warnings(self) -> list[str]:
@@ -159,7 +162,7 @@ class _Ladder:
             self._take(self._options.manual_dir)
 
     def _other_tools(self) -> None:
-        if not self._options.adopt_local:
+        if not self._options.adopt_local or not isinstance(self._dataset, catalog.Catalog):
             return
         for place in importlib.import_module("fmnist_tfds.exchange.tool_folders").existing():
             if self._missing() and place.exists():
@@ -193,7 +196,7 @@ class _Ladder:
 
     def _use(
         self,
-        file: catalog.SourceFile,
+        file: artifacts.Artifact,
         path: pathlib.Path,
         identity: identify.Identity,
         attempt: results.Attempt,
@@ -218,6 +221,8 @@ class _Ladder:
 
     def _adopt(self, place: pathlib.Path) -> errors.FmnistError | None:
         """Hands `place` to exchange.adopt for all files still missing; its refusal, if it does."""
+        if not isinstance(self._dataset, catalog.Catalog):
+            return None
         adopt = importlib.import_module("fmnist_tfds.exchange.adopt.adopt")
         with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
             try:
@@ -231,7 +236,7 @@ class _Ladder:
         return None
 
     def _publish_copy(
-        self, path: pathlib.Path, file: catalog.SourceFile, source: str
+        self, path: pathlib.Path, file: artifacts.Artifact, source: str
     ) -> pathlib.Path:
         part = self._store.part_path(file)
         try:
@@ -259,11 +264,10 @@ class _Ladder:
         if result.error is not None:
             raise result.error
 
-    def _have(self, file: catalog.SourceFile, path: pathlib.Path, source: str | None) -> None:
+    def _have(self, file: artifacts.Artifact, path: pathlib.Path, source: str | None) -> None:
         record = self._records.get(file.name) or self._store.record(file)
-        sha256 = record.get("file_sha256") or (
-            file.sha256 if record.get("canonical_gz") else stores.sha256(path)
-        )
+        is_pinned = record.get("canonical_gz") or record.get("sha256")
+        sha256 = record.get("file_sha256") or (file.sha256 if is_pinned else stores.sha256(path))
         attempts = tuple(self._attempts[file.name])
         self._files[file.name] = results.FileResult(path, sha256, source, attempts)
 

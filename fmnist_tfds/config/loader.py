@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.config import mirror_list, schema, secret_reference, settings, toml_file
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -36,7 +36,7 @@ def load(
     offline: bool | None = None,
     adopt_local: bool = False,
     environ: Mapping[str, str] | None = None,
-    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
 ) -> settings.Settings:
     """The effective settings.
 

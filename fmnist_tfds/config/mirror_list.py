@@ -9,7 +9,7 @@ import pathlib
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import schema, settings, toml_file, urls
 
 _FOLDER_MARKS = ("/", "\\", ".", "{")
@@ -19,7 +19,7 @@ def expand(
     listed: str | Iterable[str | settings.Mirror],
     named: Mapping[str, settings.Mirror],
     origin: str,
-    dataset: catalog.Catalog,
+    dataset: artifacts.ArtifactSet,
 ) -> tuple[tuple[settings.Mirror, ...], bool, tuple[str, ...]]:
     """The mirrors that a list names, whether it says "off", and remarks for the user.
 

@@ -13,7 +13,7 @@ import struct
 
 import urllib3.exceptions
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import redirects, request, second_look
 from fmnist_tfds.formats import identify
@@ -116,9 +116,11 @@ def header_of(file: catalog.SourceFile) -> bytes:
     return _GZIP_MAGIC + b"\x08\x08" + struct.pack("<I", file.gzip_mtime) + b"\x00\x03" + name
 
 
-def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: int) -> Beginning:
+def _judged(file: artifacts.Artifact, start: bytes, content_range: str, status: int) -> Beginning:
     is_ranged = status == 206
     size = content_range.rpartition("/")[2]
+    if not isinstance(file, catalog.SourceFile):
+        return _judged_by_size(file, start, size, is_ranged=is_ranged)
     if start.startswith(header_of(file)):
         odd = is_ranged and size.isdigit() and file.size_bytes and int(size) != file.size_bytes
         note = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}" if odd else ""
@@ -133,6 +135,19 @@ def _judged(file: catalog.SourceFile, start: bytes, content_range: str, status: 
         return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
     seen = f"{file.name} {identify.beginning(start)}; gzip starts with 1f 8b"
     return Beginning(causes.named("wrong-content" if start else "truncated", seen))
+
+
+def _judged_by_size(
+    file: artifacts.Artifact, start: bytes, size: str, *, is_ranged: bool
+) -> Beginning:
+    """Of a file that only size and digest are known of, its beginning proves nothing."""
+    if identify.is_document(start):
+        page = responses.from_response(200, {}, start, url="", route=request.Reply().route)
+        return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
+    if is_ranged and size.isdigit() and int(size) != file.size_bytes:
+        seen = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}"
+        return Beginning(causes.named("wrong-content", seen))
+    return Beginning(None, is_ranged)
 
 
 def _about(order: request.Request, why: causes.Explanation | None) -> causes.Explanation:

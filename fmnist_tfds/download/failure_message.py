@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.download import results
 from fmnist_tfds.download.diagnosis import causes
 
@@ -17,7 +17,7 @@ _Row = tuple[str, str, str]
 
 
 def obtain_error(
-    missing: Sequence[catalog.SourceFile],
+    missing: Sequence[artifacts.Artifact],
     attempts: Mapping[str, Sequence[results.Attempt]],
     *,
     is_offline: bool,
@@ -30,7 +30,7 @@ def obtain_error(
         is_offline: the network is switched off for this job.
     """
     # Sets: a file whose thread starts late asks a source that is known to be out last.
-    groups: dict[frozenset[_Row], list[catalog.SourceFile]] = collections.defaultdict(list)
+    groups: dict[frozenset[_Row], list[artifacts.Artifact]] = collections.defaultdict(list)
     most: collections.Counter[_Row] = collections.Counter()
     for file in missing:
         tried = _rows(file, attempts.get(file.name, ()))
@@ -44,8 +44,8 @@ def obtain_error(
     return errors.ObtainError("\n".join(blocks), hint=_hint(failed, is_offline=is_offline))
 
 
-def _head(files: Sequence[catalog.SourceFile], rows: Sequence[_Row], *, is_offline: bool) -> str:
-    names = ", ".join(f"{f.name} ({f.size_bytes or f.payload_bytes:,} bytes)" for f in files)
+def _head(files: Sequence[artifacts.Artifact], rows: Sequence[_Row], *, is_offline: bool) -> str:
+    names = ", ".join(f"{f.name} ({f.expected_bytes:,} bytes)" for f in files)
     sources = len({row[0] for row in rows})
     if is_offline:
         why = "the network is switched off, and it is not on this machine where it was looked for"
@@ -56,7 +56,7 @@ def _head(files: Sequence[catalog.SourceFile], rows: Sequence[_Row], *, is_offli
     return f"could not obtain {names}: {why}"
 
 
-def _rows(file: catalog.SourceFile, attempts: Sequence[results.Attempt]) -> dict[_Row, int]:
+def _rows(file: artifacts.Artifact, attempts: Sequence[results.Attempt]) -> dict[_Row, int]:
     """How often each source was tried."""
     failed = [a for a in attempts if a.outcome == "failed"]
     by_source: dict[str, list[results.Attempt]] = collections.defaultdict(list)

@@ -5,11 +5,12 @@ Only reads. What is found is identified; a wrong file is reported as a failed at
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.download import results
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.formats import identify
@@ -17,6 +18,7 @@ from fmnist_tfds.formats import identify
 # Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
 _LAYOUTS = ("datasets/fashion-mnist", "FashionMNIST/raw", "data/fashion", "downloads/manual")
 _MOST_FOLDERS = 200
+_MOST_ENTRIES = 10_000
 EMPTY = "the folder is empty"
 
 
@@ -29,7 +31,7 @@ class Found:
     attempt: results.Attempt
 
 
-def find(folder: pathlib.Path, file: catalog.SourceFile, dataset: catalog.Catalog) -> Found:
+def find(folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.ArtifactSet) -> Found:
     """The proved copy of `file` in `folder`, canonical ones before others, or what is wrong."""
     wrong: results.Attempt | None = None
     proved: Found | None = None
@@ -63,7 +65,7 @@ def _failed(path: pathlib.Path, why: causes.Explanation) -> results.Attempt:
 
 
 def _why(
-    path: pathlib.Path, file: catalog.SourceFile, identity: identify.Identity
+    path: pathlib.Path, file: artifacts.Artifact, identity: identify.Identity
 ) -> causes.Explanation:
     if identity.is_genuine:
         return causes.named("wrong-content", f"expected {file.name}, found {identity.detail}")
@@ -76,15 +78,28 @@ def _why(
     )
 
 
-def _candidates(folder: pathlib.Path, file: catalog.SourceFile) -> list[pathlib.Path]:
+def _candidates(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.Path]:
     try:
         children = [p for p in itertools.islice(sorted(folder.iterdir()), 10_000) if p.is_dir()]
     except OSError:
         children = []
     folders = [folder, *(folder / layout for layout in _LAYOUTS), *children[:_MOST_FOLDERS]]
+    if not isinstance(file, catalog.SourceFile):
+        # By name first; then what has the size, under whatever name.
+        named = [each / file.name for each in (folder, *children[:_MOST_FOLDERS])]
+        return [path for path in dict.fromkeys(named + _of_size(folder, file)) if path.is_file()]
     # The repository's Git checkout and torchvision call them alike, with or without ".gz".
     paths = [each / name for each in folders for name in (file.name, file.payload_name)]
     return [path for path in dict.fromkeys(paths) if path.is_file()]
+
+
+def _of_size(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.Path]:
+    found = []
+    for path in itertools.islice(folder.rglob("*"), _MOST_ENTRIES):
+        with contextlib.suppress(OSError):
+            if path.is_file() and path.stat().st_size == file.size_bytes:
+                found.append(path)
+    return sorted(found)
 
 
 def _held(folder: pathlib.Path) -> str:

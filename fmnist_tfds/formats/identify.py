@@ -15,7 +15,7 @@ import re
 import struct
 import zlib
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LAYERS = 3
@@ -28,6 +28,7 @@ _HTML = re.compile(
 )
 _CLOUD_ERROR = re.compile(rb"<Error\b[^>]*>.*?<Code>\s*([^<]+?)\s*</Code>", re.DOTALL)
 _HEAD_BYTES = 8192
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,14 +44,14 @@ class Identity:
 
     verdict: str
     detail: str
-    file: catalog.SourceFile | None
+    file: artifacts.Artifact | None
 
     @property
     def is_genuine(self) -> bool:
         """True if the payload is proved, whatever it is wrapped in."""
         return self.verdict in ("genuine", "genuine-payload")
 
-    def is_file(self, file: catalog.SourceFile) -> bool:
+    def is_file(self, file: artifacts.Artifact) -> bool:
         """True if this is a proved copy of that very file."""
         return self.is_genuine and self.file == file
 
@@ -58,8 +59,8 @@ class Identity:
 def identify(
     path: pathlib.Path,
     *,
-    dataset: catalog.Catalog = catalog.FASHION_MNIST,
-    expected: catalog.SourceFile | None = None,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
+    expected: artifacts.Artifact | None = None,
 ) -> Identity:
     """What the file at `path` is.
 
@@ -71,7 +72,11 @@ def identify(
     Raises:
         OSError: it cannot be read.
     """
-    return _examine(path, dataset, expected)[0]
+    if isinstance(dataset, catalog.Catalog):
+        assert expected is None or isinstance(expected, catalog.SourceFile)
+        return _examine(path, dataset, expected)[0]
+    assert expected is not None, "an artifact is identified by what it should be"
+    return _pinned(path, expected)
 
 
 def payload(
@@ -96,18 +101,46 @@ def payload(
 
 
 def limit_bytes(
-    dataset: catalog.Catalog = catalog.FASHION_MNIST, file: catalog.SourceFile | None = None
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST, file: artifacts.Artifact | None = None
 ) -> int:
     """The most bytes that `file` (any file, if None) can have in any wrapper: stored gzip adds
     5 bytes per 65,535, headers little; three layers of it are still below 1 % and 64 KiB."""
     files = (file,) if file else dataset.files
-    return max(max(f.size_bytes, f.payload_bytes) for f in files) * 101 // 100 + (1 << 16)
+    return max(f.largest_bytes for f in files) * 101 // 100 + (1 << 16)
 
 
-def starts_with(path: pathlib.Path, file: catalog.SourceFile) -> bool:
-    """True if the file at `path` begins with the canonical .gz of `file`."""
+def starts_with(path: pathlib.Path, file: artifacts.Artifact) -> bool:
+    """True if the file at `path` begins with `file` as it is pinned."""
+    digest, left = hashlib.sha256(), file.size_bytes
     with path.open("rb") as stream:
-        return hashlib.sha256(stream.read(file.size_bytes)).hexdigest() == file.sha256
+        while left and (chunk := stream.read(min(left, _CHUNK_BYTES))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest() == file.sha256
+
+
+def is_document(head: bytes) -> bool:
+    """True if a file that begins with `head` is a web page, an error document or a pointer."""
+    return _document(head) is not None
+
+
+def _pinned(path: pathlib.Path, expected: artifacts.Artifact) -> Identity:
+    """What a file is that only size and digest are known of; read in pieces, for it may be big."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = stream.tell()
+    if digest == expected.sha256:
+        return Identity("genuine", f"{expected.name}, of the pinned digest", expected)
+    if document := _document(head):
+        return document
+    sizes = f"{size:,} of {expected.size_bytes:,} bytes"
+    if size < expected.size_bytes:
+        return Identity("truncated", f"the file has {sizes}", None)
+    if size == expected.size_bytes:
+        return Identity("corrupt", f"{sizes}, with another digest than the pinned one", None)
+    return Identity("unknown", f"the file {beginning(head)} and has {sizes}", None)
 
 
 def _examine(

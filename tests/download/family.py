@@ -43,7 +43,9 @@ def make():
                 payload_sha256=hashlib.sha256(payload).hexdigest(),
             )
         )
-    dataset = catalog.Catalog("small", "Small", tuple(files), ("a",) * 10, (), ())
+    dataset = catalog.Catalog(
+        name="small", title="Small", files=tuple(files), class_names=("a",) * 10
+    )
     return dataset, bodies
 
 

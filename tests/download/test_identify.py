@@ -9,7 +9,7 @@ import zlib
 import family
 import pytest
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.formats import gzip_file, identify
 
 DATASET, BODIES = family.make()
@@ -60,7 +60,7 @@ def test_identify_says_when_labels_lie_where_images_belong(tmp_path):
 
 def test_identify_names_an_impostor_by_gz_and_by_payload(tmp_path):
     other = b"\0\0\x08\x01\0\0\0\x02\5\6"
-    impostor = catalog.Impostor(
+    impostor = artifacts.Impostor(
         "impostor:other",
         "Other",
         frozenset({("sha256", hashlib.sha256(other).hexdigest())}),

@@ -12,7 +12,7 @@ import family
 import jobs
 import pytest
 
-from fmnist_tfds import catalog, obtain
+from fmnist_tfds import artifacts, obtain
 
 FILES = jobs.DATASET.files
 NOW = 1_000_000.0
@@ -121,7 +121,7 @@ def test_within_a_job_too_a_mirror_that_cannot_be_reached_is_asked_last(tmp_path
 def test_an_impostor_is_named_and_the_next_mirror_serves(tmp_path, algorithm):
     other = b"\0\0\x08\x01\0\0\0\x02\5\6"
     digest = hashlib.new(algorithm, other, usedforsecurity=False).hexdigest()
-    impostor = catalog.Impostor("impostor:other", "Other", frozenset({(algorithm, digest)}))
+    impostor = artifacts.Impostor("impostor:other", "Other", frozenset({(algorithm, digest)}))
     dataset = family.with_impostor(jobs.DATASET, impostor)
 
     def serve(handler, name, body):

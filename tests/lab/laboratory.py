@@ -21,7 +21,7 @@ import parts
 import scripted
 import socks_server
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.config import settings
 
 GOOD_HOST = "mirror.example"
@@ -65,7 +65,7 @@ def make_dataset(train: int = 300, test: int = 60) -> tuple[catalog.Catalog, dic
         files=tuple(files),
         class_names=catalog.FASHION_MNIST.class_names,
         mirrors=(),
-        impostors=(catalog.Impostor("impostor:other", "another data set", frozenset(digests)),),
+        impostors=(artifacts.Impostor("impostor:other", "another data set", frozenset(digests)),),
     )
     return dataset, bodies
 

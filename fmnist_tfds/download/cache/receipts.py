@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from fmnist_tfds import atomic_file, catalog, version
+from fmnist_tfds import artifacts, atomic_file, catalog, version
 
 NAME = "receipt.json"
 _FORMAT = 1
@@ -30,12 +30,14 @@ class RouteRecord(TypedDict):
 class FileRecord(TypedDict, total=False):
     """What receipt.json says of one file: every field that there is.
 
-    `route` stands only where a mirror served the file, `note` only where the .gz is not canonical,
-    `file_sha256` only where the cache holds the file.
+    `url` and `sha256` stand only for a plain artifact, `route` only where a mirror served the
+    file, `note` only where the .gz is not canonical, `file_sha256` only where the cache holds it.
     """
 
     source: str
     time: str
+    url: str
+    sha256: str
     payload_sha256: str
     gz_sha256: str | None
     canonical_gz: bool
@@ -66,7 +68,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def assemble(records: Mapping[str, FileRecord], *, dataset: catalog.Catalog) -> dict[str, Any]:
+def assemble(
+    records: Mapping[str, FileRecord], *, dataset: artifacts.ArtifactSet
+) -> dict[str, Any]:
     """The receipt of all files on record."""
     return {
         "format": _FORMAT,
@@ -78,10 +82,13 @@ def assemble(records: Mapping[str, FileRecord], *, dataset: catalog.Catalog) -> 
     }
 
 
-def facts(file: catalog.SourceFile, *, canonical_gz: bool) -> FileRecord:
+def facts(file: artifacts.Artifact, *, canonical_gz: bool) -> FileRecord:
     """The part of a record that every source shares: when, and what the bytes are."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if not isinstance(file, catalog.SourceFile):
+        return {"time": now, "url": file.url, "sha256": file.sha256}
     record: FileRecord = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": now,
         "payload_sha256": file.payload_sha256,
         "gz_sha256": file.sha256 if canonical_gz else None,
         "canonical_gz": canonical_gz,

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import filelock
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.download.cache import partial_files, receipts
 from fmnist_tfds.formats import gzip_file, identify
 
@@ -31,17 +31,17 @@ class Store:
     def __init__(
         self,
         directory: pathlib.Path,
-        dataset: catalog.Catalog = catalog.FASHION_MNIST,
+        dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
     ) -> None:
         self.directory = pathlib.Path(directory)
         self.dataset = dataset
         self.parts = partial_files.Parts(self.directory / _STATE)
 
-    def path(self, file: catalog.SourceFile) -> pathlib.Path:
+    def path(self, file: artifacts.Artifact) -> pathlib.Path:
         """Where the file stands once it is here."""
-        return self.directory / file.name
+        return self.directory / file.cache_name
 
-    def lookup(self, file: catalog.SourceFile) -> pathlib.Path | None:
+    def lookup(self, file: artifacts.Artifact) -> pathlib.Path | None:
         """The verified file, or None. One that turns out to be damaged is set aside."""
         path = self.path(file)
         try:
@@ -68,14 +68,14 @@ class Store:
             receipts.write_json(self._state(file), {"stamp": stamp, "record": record})
         return path
 
-    def part_path(self, file: catalog.SourceFile) -> pathlib.Path:
+    def part_path(self, file: artifacts.Artifact) -> pathlib.Path:
         """A private part file for this process: an abandoned one to resume, else a new name.
 
         Raises:
             StoreError: the folder cannot be written.
         """
         self.prepare()
-        return self.parts.claim(file.name)
+        return self.parts.claim(file.cache_name)
 
     def prepare(self) -> None:
         """Makes the folders and proves that they can be written.
@@ -92,7 +92,7 @@ class Store:
             raise unwritable(self.directory, error) from error
 
     def publish(
-        self, part: pathlib.Path, file: catalog.SourceFile, record: receipts.FileRecord
+        self, part: pathlib.Path, file: artifacts.Artifact, record: receipts.FileRecord
     ) -> pathlib.Path:
         """Verifies `part`, moves it under its final name and writes the receipt.
 
@@ -113,7 +113,7 @@ class Store:
     def publish_known(
         self,
         part: pathlib.Path,
-        file: catalog.SourceFile,
+        file: artifacts.Artifact,
         identity: identify.Identity,
         record: receipts.FileRecord,
     ) -> pathlib.Path:
@@ -140,7 +140,7 @@ class Store:
             raise unwritable(self.directory, error) from error
         return target
 
-    def record(self, file: catalog.SourceFile) -> receipts.FileRecord:
+    def record(self, file: artifacts.Artifact) -> receipts.FileRecord:
         """What is on record about a file that is here; {} if nothing is."""
         record = receipts.read_json(self._state(file)).get("record") or {}
         return cast("receipts.FileRecord", dict(record))
@@ -155,7 +155,7 @@ class Store:
     @contextlib.contextmanager
     def turn(
         self,
-        file: catalog.SourceFile,
+        file: artifacts.Artifact,
         *,
         wait_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -166,10 +166,10 @@ class Store:
         Best effort: returning early costs bandwidth, never correctness. Returns early when the
         file is here, or when no partial file of it has grown for `_QUIET_S` seconds.
         """
-        lock = filelock.FileLock(self.directory / _STATE / f"{file.name}.lock")
+        lock = filelock.FileLock(self.directory / _STATE / f"{file.cache_name}.lock")
         held = False
         start = quiet_since = clock()
-        activity = self.parts.activity(file.name)
+        activity = self.parts.activity(file.cache_name)
         while clock() - start < wait_s and clock() - quiet_since < _QUIET_S:
             try:
                 lock.acquire(timeout=0)
@@ -182,7 +182,7 @@ class Store:
                 break
             if self.path(file).exists():
                 break
-            if (now := self.parts.activity(file.name)) != activity:
+            if (now := self.parts.activity(file.cache_name)) != activity:
                 activity, quiet_since = now, clock()
         try:
             yield
@@ -195,16 +195,20 @@ class Store:
         return self.directory / _STATE / "mirrors.json"
 
     def _write_receipt(self) -> None:
+        if not isinstance(self.dataset, catalog.Catalog):
+            return  # the folder is shared: receipts of artifacts stand where they are used
         receipt: dict[str, Any] = {}
         # Again where another file arrived meanwhile: its writer may have been overtaken by us.
         while receipt != (now := self.receipt()):
             receipt = now
             receipts.write_json(self.directory / receipts.NAME, receipt)
 
-    def _state(self, file: catalog.SourceFile) -> pathlib.Path:
-        return self.directory / _STATE / f"{file.name}.json"
+    def _state(self, file: artifacts.Artifact) -> pathlib.Path:
+        return self.directory / _STATE / f"{file.cache_name}.json"
 
-    def _rewrap(self, part: pathlib.Path, file: catalog.SourceFile) -> bool:
+    def _rewrap(self, part: pathlib.Path, file: artifacts.Artifact) -> bool:
+        assert isinstance(self.dataset, catalog.Catalog)
+        assert isinstance(file, catalog.SourceFile)
         data = identify.payload(part, dataset=self.dataset, expected=file)
         if gzip_file.write(data, file, part):
             return True

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
@@ -32,7 +32,7 @@ class RunningAttempt:
 
     def __init__(
         self,
-        file: catalog.SourceFile,
+        file: artifacts.Artifact,
         mirror: settings.Mirror,
         options: settings.Settings,
         into: store.Store,
@@ -104,7 +104,7 @@ class RunningAttempt:
         keep = False
         try:
             reply, identity = self._deliver(part)
-            keep = _is_worth_keeping(part, reply.problem)
+            keep = _is_worth_keeping(part, self._file, reply.problem)
             self.reached = part.stat().st_size if keep else 0
             self.retry_after = reply.retry_after
             if reply.problem is None and identity is not None:
@@ -114,7 +114,7 @@ class RunningAttempt:
                 return self._result("ok", status=reply.status)
             return self._result("failed", reply.problem, status=reply.status)
         except transfer.Cancelled:
-            keep = _is_worth_keeping(part, None)
+            keep = _is_worth_keeping(part, self._file, None)
             raise
         finally:
             self._store.parts.release(part, keep=keep)
@@ -183,13 +183,17 @@ class RunningAttempt:
         }
 
 
-def _is_worth_keeping(part: pathlib.Path, problem: causes.Explanation | None) -> bool:
+def _is_worth_keeping(
+    part: pathlib.Path, file: artifacts.Artifact, problem: causes.Explanation | None
+) -> bool:
     """True if `part` looks like the beginning of a file that can be resumed."""
     if problem is not None and not causes.CAUSES[problem.cause].keeps_part:
         return False
     try:
         with part.open("rb") as stream:
-            start = stream.read(4)
+            start = stream.read(transfer.HEAD_BYTES)
     except OSError:
         return False
+    if not isinstance(file, catalog.SourceFile):
+        return bool(start) and not identify.is_document(start)
     return start[:2] == b"\x1f\x8b" or start[:3] == b"\0\0\x08"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
@@ -24,7 +24,7 @@ _TURN_S = 120.0
 
 def fetch_all(
     options: settings.Settings,
-    files: Iterable[catalog.SourceFile],
+    files: Iterable[artifacts.Artifact],
     store: stores.Store,
     *,
     report: progress.Progress | None = None,
@@ -104,7 +104,7 @@ class _Job:
         self._attempts: dict[str, list[results.Attempt]] = collections.defaultdict(list)
         self._running: dict[str, list[attempt.RunningAttempt]] = collections.defaultdict(list)
 
-    def run(self, file: catalog.SourceFile) -> None:
+    def run(self, file: artifacts.Artifact) -> None:
         """Obtains one file; its result lies in `by_file` afterwards."""
         try:
             self.by_file[file.name] = self._one(file)
@@ -115,7 +115,7 @@ class _Job:
                 None, attempts=tuple(self._attempts[file.name])
             )
 
-    def overdue(self, file: catalog.SourceFile) -> results.FileResult:
+    def overdue(self, file: artifacts.Artifact) -> results.FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = causes.named("deadline")
         shown = [urls.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
@@ -124,7 +124,7 @@ class _Job:
         ]
         return results.FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 
-    def _one(self, file: catalog.SourceFile) -> results.FileResult:
+    def _one(self, file: artifacts.Artifact) -> results.FileResult:
         if path := self.store.lookup(file):
             return results.FileResult(path, source="cache")
         self.store.prepare()
@@ -139,7 +139,7 @@ class _Job:
             self.report.done(file.name, source)
         return results.FileResult(path, source=source, attempts=attempts)
 
-    def _rounds(self, file: catalog.SourceFile) -> pathlib.Path | None:
+    def _rounds(self, file: artifacts.Artifact) -> pathlib.Path | None:
         retries = retry.Retries(self.options.network)
         while todo := self._candidates(retries):
             round_start = self.clock()
@@ -192,7 +192,7 @@ class _Job:
         earliest = min(self.health.not_before(m) for m in todo) - self.clock()
         return max(0.0, retries.delay_s(self.rand), earliest)
 
-    def _hedged_round(self, file: catalog.SourceFile) -> hedging.HedgedRound:
+    def _hedged_round(self, file: artifacts.Artifact) -> hedging.HedgedRound:
         def start(mirror: settings.Mirror, finished: threading.Event) -> attempt.RunningAttempt:
             one = attempt.RunningAttempt(
                 file,
@@ -219,7 +219,7 @@ class _Job:
             stopped=self.stopped,
         )
 
-    def _failures(self, file: catalog.SourceFile) -> list[dict[str, Any]]:
+    def _failures(self, file: artifacts.Artifact) -> list[dict[str, Any]]:
         """What failed so far, also in the round that is running: for the winner's receipt."""
         attempts = [one.attempt for one in list(self._running[file.name])]
         return [a.as_json() for a in attempts if a is not None and a.outcome == "failed"]

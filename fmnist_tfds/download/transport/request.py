@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.transport import credentials
@@ -25,11 +25,11 @@ class Request:
         secrets: resolves and masks what the request needs.
     """
 
-    file: catalog.SourceFile
+    file: artifacts.Artifact
     mirror: settings.Mirror
     options: settings.Settings
     part: pathlib.Path
-    dataset: catalog.Catalog
+    dataset: artifacts.ArtifactSet
     secrets: credentials.Secrets
 
     @property

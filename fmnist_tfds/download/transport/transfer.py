@@ -207,7 +207,7 @@ def _copy(
         promised: the size of the whole file as the server says, or None.
     """
     limit = identify.limit_bytes(asked.dataset, asked.file)
-    watch.size = promised or asked.file.size_bytes or asked.file.payload_bytes
+    watch.size = promised or asked.file.expected_bytes
     if promised is not None and promised > limit:
         return causes.named("too-large", f"{promised:,} bytes promised, at most {limit:,} expected")
     written = offset

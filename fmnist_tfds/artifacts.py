@@ -1,0 +1,83 @@
+"""Files to obtain, pinned by size and digest, and sets of them. Pure data, imports nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One published file, pinned by size and digest: all that obtaining it needs to know.
+
+    Attributes:
+        name: file name, without a folder.
+        size_bytes: its size in bytes; 0 where only the payload of a .gz is pinned.
+        sha256: its digest, hexadecimal; "" where only the payload of a .gz is pinned.
+        url: where its publisher serves it, or "".
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    url: str = ""
+
+    @property
+    def expected_bytes(self) -> int:
+        """The size that a download of it most likely has."""
+        return self.size_bytes
+
+    @property
+    def largest_bytes(self) -> int:
+        """The size of its largest form, in bytes."""
+        return self.size_bytes
+
+    @property
+    def cache_name(self) -> str:
+        """Its name in a cache: the digest, for names clash between data sets."""
+        return self.sha256
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Impostor:
+    """A data set that is often served under the same file names.
+
+    Attributes:
+        verdict: what identify says, "impostor:<id>".
+        title: what it is, for people.
+        digests: pairs (hash name of hashlib, hexadecimal digest) over the .gz or the payload.
+    """
+
+    verdict: str
+    title: str
+    digests: frozenset[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSet:
+    """Files that are obtained together, such as what one TFDS data set downloads.
+
+    Attributes:
+        name: short name.
+        title: name for people.
+        files: what is obtained; their names differ.
+        mirrors: public base URLs or templates holding "{filename}", best first.
+        impostors: what else arrives under these file names.
+    """
+
+    name: str
+    title: str
+    files: tuple[Artifact, ...]
+    mirrors: tuple[str, ...] = ()
+    impostors: tuple[Impostor, ...] = ()
+
+    @property
+    def cache_folder(self) -> str:
+        """The folder in the cache where its files lie: one for all artifacts, named by digest."""
+        return "artifacts"
+
+    def file(self, name: str) -> Artifact:
+        """The file of that name; KeyError if there is none."""
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise KeyError(name)

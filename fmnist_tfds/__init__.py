@@ -6,6 +6,7 @@ The other public names are imported on first use:
 
     obtain_files        the four verified files, from the cache, a folder or the mirrors
     load_data           drop-in for keras.datasets.fashion_mnist.load_data
+    resilient           the same mirrors, proxies and causes under any TFDS data set
     input_pipeline      make_train, make_eval: tf.data (imports TensorFlow)
 """
 
@@ -21,13 +22,14 @@ from fmnist_tfds import version
 
 if TYPE_CHECKING:
     from fmnist_tfds import input_pipeline as input_pipeline
+    from fmnist_tfds.any_dataset import resilient as resilient
     from fmnist_tfds.keras_data import load_data as load_data
     from fmnist_tfds.obtain import obtain_files as obtain_files
 
 __version__ = version.VERSION
-__all__ = ["__version__", "input_pipeline", "load_data", "obtain_files"]
+__all__ = ["__version__", "input_pipeline", "load_data", "obtain_files", "resilient"]
 
-_LAZY = {"obtain_files": "obtain", "load_data": "keras_data"}
+_LAZY = {"obtain_files": "obtain", "load_data": "keras_data", "resilient": "any_dataset"}
 
 
 def _register(name: str) -> None:

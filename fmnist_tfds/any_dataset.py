@@ -1,0 +1,275 @@
+"""Any TFDS data set through the same mirrors, proxies, cache and causes as `fmnist_resilient`.
+
+    with fmnist_tfds.resilient(mirrors="https://artifactory.example/tfds/,default"):
+        tfds.load("kmnist")
+
+Everything needs only what TFDS pins for a URL: size and sha256. TFDS extracts and generates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import posixpath
+import threading
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from fmnist_tfds import artifacts, errors, obtain
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.download import progress, results
+
+# What "default" means here: where the publisher serves the file.
+_ORIGINAL = "{url}"
+_ANY = artifacts.ArtifactSet(name="any", title="any data set", files=(), mirrors=(_ORIGINAL,))
+BY_HASH = "by-hash/sha256"
+# Ten minutes suit files of 30 MB; a larger one gets as long as it takes at this speed.
+_SLOW_BYTES_PER_S = 100_000
+
+
+class UrlInfo(Protocol):
+    """What TFDS pins for one URL (`tfds.core.download.checksums.UrlInfo`)."""
+
+    size: int
+    checksum: str
+    filename: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExactMirror(settings.Mirror):
+    """A source whose URL is that of the one file that is asked of it."""
+
+    def url_for(self, filename: str) -> str:
+        """The URL itself."""
+        return self.url
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How artifacts are obtained: the settings, made once, used for every URL.
+
+    Attributes:
+        options: effective settings; a mirror whose URL is "{url}" stands for the original URL.
+    """
+
+    options: settings.Settings
+
+    def sources(
+        self, artifact: artifacts.Artifact, *, verify_tls: bool = True
+    ) -> settings.Settings:
+        """The settings for one artifact: every mirror with the URLs that the file may have there.
+
+        Args:
+            artifact: what is wanted.
+            verify_tls: False where the caller of TFDS asked for `verify_ssl=False`; it holds for
+                the original URL alone.
+        """
+        found: list[settings.Mirror] = []
+        for mirror in self.options.mirrors:
+            if mirror.url == _ORIGINAL:
+                if is_ours(artifact.url):
+                    found.append(ExactMirror(url=artifact.url, insecure_tls=not verify_tls))
+            elif "{" in mirror.url:
+                found.append(mirror)
+            else:
+                # A folder made by `mirror create` has every file under its digest: names clash.
+                base, mark, query = mirror.url.partition("?")
+                by_hash = f"{base.rstrip('/')}/{BY_HASH}/{artifact.sha256}{mark}{query}"
+                values = {f.name: getattr(mirror, f.name) for f in dataclasses.fields(mirror)}
+                found.append(ExactMirror(**{**values, "url": by_hash}))
+                found.append(mirror)
+        return dataclasses.replace(
+            self.options, mirrors=tuple(found), network=self._network(artifact)
+        )
+
+    def leaves_to_tfds(self, url: str) -> bool:
+        """True if TFDS may fetch `url` itself, where no mirror has it."""
+        asks_original = any(mirror.url == _ORIGINAL for mirror in self.options.mirrors)
+        return asks_original and not self.options.offline and not is_ours(url)
+
+    def obtain(
+        self,
+        artifact: artifacts.Artifact,
+        *,
+        dataset: str,
+        manual_dir: pathlib.Path | None = None,
+        report: progress.Progress | None = None,
+        out: pathlib.Path | None = None,
+        verify_tls: bool = True,
+    ) -> results.Result:
+        """Obtains one artifact; what failed stands in the result, it is not raised.
+
+        Args:
+            artifact: what is wanted.
+            dataset: name of the data set, for people and receipts.
+            manual_dir: folder to search where the settings name none.
+            report: receives progress.
+            out: folder that gets a copy.
+            verify_tls: as for `sources`.
+        """
+        wanted = artifacts.ArtifactSet(name=dataset, title=dataset, files=(artifact,))
+        options = self.sources(artifact, verify_tls=verify_tls)
+        options = dataclasses.replace(options, manual_dir=options.manual_dir or manual_dir)
+        return obtain.obtain(options, dataset=wanted, out=out, progress=report)
+
+    def _network(self, artifact: artifacts.Artifact) -> settings.Network:
+        network = self.options.network
+        if self.options.origins.get("network.deadline_s") != "default":
+            return network
+        longer_s = network.deadline_s + artifact.size_bytes / _SLOW_BYTES_PER_S
+        return dataclasses.replace(network, deadline_s=longer_s)
+
+
+def plan(
+    *,
+    mirrors: str | Iterable[str | settings.Mirror] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    deadline_s: float | None = None,
+    offline: bool | None = None,
+) -> Plan:
+    """The plan that arguments, environment and TOML file make; arguments as for `resilient`."""
+    return Plan(
+        loader.load(
+            mirrors=mirrors,
+            config_file=config_file,
+            manual_dir=manual_dir,
+            cache_dir=cache_dir,
+            deadline_s=deadline_s,
+            offline=offline,
+            dataset=_ANY,
+        )
+    )
+
+
+def is_ours(url: str) -> bool:
+    """True if the original `url` can be fetched here: plain HTTP without a page to confirm."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme in settings.HTTP_SCHEMES and parts.hostname != "drive.google.com"
+
+
+def artifact_of(url: str, info: UrlInfo | None) -> artifacts.Artifact | None:
+    """The artifact that TFDS pins for `url`; None where it pins none."""
+    if info is None or not info.checksum:
+        return None
+    return artifacts.Artifact(
+        name=file_name(url, info), size_bytes=int(info.size), sha256=info.checksum, url=url
+    )
+
+
+def file_name(url: str, info: UrlInfo | None) -> str:
+    """The file's name: as TFDS recorded it, else the last part of the URL's path."""
+    recorded = posixpath.basename((info.filename if info else None) or "")
+    return recorded or posixpath.basename(urllib.parse.urlsplit(url).path) or "download"
+
+
+def artifact_set(name: str, infos: Mapping[str, UrlInfo]) -> artifacts.ArtifactSet:
+    """All that one data set downloads; files of one name are told apart by their digests.
+
+    Raises:
+        ConfigError: TFDS pins no URL of that data set.
+    """
+    files: dict[str, artifacts.Artifact] = {}
+    for url, info in sorted(infos.items()):
+        if (file := artifact_of(url, info)) is None:
+            continue
+        if file.name in files and files[file.name].sha256 == file.sha256:
+            continue  # one file at two addresses
+        if file.name in files:
+            file = dataclasses.replace(file, name=f"{file.sha256[:12]}-{file.name}")
+        files[file.name] = file
+    if not files:
+        raise errors.ConfigError(
+            f"TFDS pins no download of {name!r} by size and sha256",
+            hint="it is manual, or TFDS generates it by other means: use TFDS itself",
+        )
+    return artifacts.ArtifactSet(name=name, title=name, files=tuple(files.values()))
+
+
+_active: list[tuple[int, Plan]] = []
+_lock = threading.RLock()
+
+
+def current() -> Plan | None:
+    """The plan that holds here: the innermost of this thread, else of the process."""
+    with _lock:
+        own = [entry for thread, entry in _active if thread == threading.get_ident()]
+        either = own or [entry for _, entry in _active]
+        return either[-1] if either else None
+
+
+@contextlib.contextmanager
+def resilient(
+    *,
+    mirrors: str | Iterable[str | settings.Mirror] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    deadline_s: float | None = None,
+    offline: bool | None = None,
+) -> Iterator[Plan]:
+    """Inside the `with`, every TFDS data set downloads through mirrors, cache and causes.
+
+    Leaving it restores TFDS as it was, also after an exception. Blocks may be nested and entered
+    from several threads: a thread's innermost holds there.
+
+    Args:
+        mirrors: the mirror list; "default" is the original URL. Absent: the original URL alone.
+        config_file: TOML file with mirrors, proxies, certificates, rewrites.
+        manual_dir: folder whose files are taken by their digests before the network is asked.
+        cache_dir: where verified files are kept, by digest.
+        deadline_s: seconds for each file; absent: 600, and one more for every 100 kB.
+        offline: open no socket.
+
+    Yields:
+        The plan that holds inside.
+
+    Raises:
+        ConfigError: a setting is wrong, or this TFDS is not one that is supported.
+        ObtainError: from `tfds.load`, where no source delivers a file.
+    """
+    made = plan(
+        mirrors=mirrors,
+        config_file=config_file,
+        manual_dir=manual_dir,
+        cache_dir=cache_dir,
+        deadline_s=deadline_s,
+        offline=offline,
+    )
+    entry = _enter(made)
+    try:
+        yield made
+    finally:
+        _leave(entry)
+
+
+def switch_on() -> None:
+    """The same for the rest of the process, by environment and TOML file; see `everywhere`."""
+    _enter(plan())
+
+
+def _enter(made: Plan) -> tuple[int, Plan]:
+    from fmnist_tfds import tfds_seam
+
+    entry = (threading.get_ident(), made)
+    with _lock:
+        tfds_seam.install()
+        _active.append(entry)
+    return entry
+
+
+def _leave(entry: tuple[int, Plan]) -> None:
+    from fmnist_tfds import tfds_seam
+
+    with _lock:
+        # By identity and from the end: blocks of several threads end in any order.
+        for index in reversed(range(len(_active))):
+            if _active[index] is entry:
+                del _active[index]
+                break
+        if not _active:
+            tfds_seam.remove()

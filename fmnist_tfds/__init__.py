@@ -22,14 +22,14 @@ from fmnist_tfds import version
 
 if TYPE_CHECKING:
     from fmnist_tfds import input_pipeline as input_pipeline
-    from fmnist_tfds.any_dataset import resilient as resilient
+    from fmnist_tfds.any_dataset.switch import resilient as resilient
     from fmnist_tfds.keras_data import load_data as load_data
     from fmnist_tfds.obtain import obtain_files as obtain_files
 
 __version__ = version.VERSION
 __all__ = ["__version__", "input_pipeline", "load_data", "obtain_files", "resilient"]
 
-_LAZY = {"obtain_files": "obtain", "load_data": "keras_data", "resilient": "any_dataset"}
+_LAZY = {"obtain_files": "obtain", "load_data": "keras_data", "resilient": "any_dataset.switch"}
 
 
 def _register(name: str) -> None:

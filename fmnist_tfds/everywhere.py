@@ -1,10 +1,10 @@
 """Importing this module switches `resilient` on for the process: `tfds build NAME --imports=…`.
 
-By FMNIST_TFDS_MIRRORS, FMNIST_TFDS_CONFIG and the rest of the environment; see `any_dataset`.
+By FMNIST_TFDS_MIRRORS, FMNIST_TFDS_CONFIG and the like; see `any_dataset.switch`.
 """
 
 from __future__ import annotations
 
-from fmnist_tfds import any_dataset
+from fmnist_tfds.any_dataset import switch
 
-any_dataset.switch_on()
+switch.switch_on()

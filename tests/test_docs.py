@@ -73,6 +73,23 @@ def test_the_page_of_causes_is_what_the_table_gives(monkeypatch):
     assert shown == write_causes.page(), "run python scripts/write_causes.py"
 
 
+def test_the_page_of_tfds_data_sets_is_what_this_tfds_gives(monkeypatch):
+    # In a process of its own: TFDS lists more names once some modules were imported.
+    script = (
+        "import write_tfds_data_sets as w; import tensorflow_datasets as t; "
+        "shown = w.PAGE.read_text(encoding='utf-8'); "
+        "print(f'datasets {t.__version__},' not in shown or shown == w.page())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPO / "scripts",
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "True", "run python scripts/write_tfds_data_sets.py"
+
+
 def test_every_page_is_in_the_navigation_and_linked_from_the_first_page():
     navigation = (REPO / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     home = (DOCS / "index.md").read_text(encoding="utf-8")

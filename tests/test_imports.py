@@ -37,6 +37,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "exchange/adopt": ("formats",),
     "exchange": ("config", "formats", "exchange/adopt"),
+    "any_dataset": ("config", "download", "download/cache", "obtain"),
+    "everywhere": ("any_dataset",),
     "version_folder": (),
     "keras_registry": (),
     "datasets": ("config", "formats", "download", "obtain", "version_folder"),
@@ -46,11 +48,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "benchmark": ("input_pipeline", "datasets", ""),
     "cli": (
         *("config", "formats", "download", "obtain", "doctor", "exchange", "exchange/adopt"),
-        *("datasets", "training", "benchmark", ""),
+        *("datasets", "training", "benchmark", "any_dataset", ""),
     ),
     "__main__": ("cli",),
     # The package's own surface.
-    "": ("obtain", "keras_data", "keras_registry", "input_pipeline", "datasets"),
+    "": ("obtain", "any_dataset", "keras_data", "keras_registry", "input_pipeline", "datasets"),
 }
 
 # Drawing the stand-in needs numpy alone; the builders beside it are TFDS's.

@@ -26,11 +26,16 @@ class Command:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from fmnist_tfds import obtain
+    if args.dataset:
+        from fmnist_tfds.cli import any_dataset
 
-    found = flags.settings_of(args)
-    with output.progress(quiet=args.json or args.verbosity < 0) as report:
-        outcome = obtain.obtain(found, out=args.out, progress=report)
+        outcome = any_dataset.fetch(args)
+    else:
+        from fmnist_tfds import obtain
+
+        found = flags.settings_of(args)
+        with output.progress(quiet=args.json or args.verbosity < 0) as report:
+            outcome = obtain.obtain(found, out=args.out, progress=report)
     if args.json:
         print(json.dumps(outcome.as_json(), indent=2))
     elif outcome.error is None:
@@ -102,7 +107,29 @@ def _quickstart(args: argparse.Namespace) -> int:
 def _fetch_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_source_flags(parser)
     parser.add_argument("--out", type=pathlib.Path, metavar="D", help="put the files here")
+    _dataset_flag(parser)
     flags.add_json_flag(parser)
+
+
+def _dataset_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="what that TFDS data set downloads, not Fashion-MNIST"
+    )
+
+
+def _mirror(args: argparse.Namespace) -> int:
+    from fmnist_tfds.cli import any_dataset
+
+    return any_dataset.mirror(args)
+
+
+def _mirror_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("create",), metavar="create", help="make the folder")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="TFDS data sets, such as kmnist")
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="D", help="the folder; it is added to"
+    )
+    flags.add_source_flags(parser)
 
 
 def _verify_flags(parser: argparse.ArgumentParser) -> None:
@@ -221,6 +248,12 @@ COMMANDS: dict[str, Command] = {
         exchange.add_serve_flags,
         "be a mirror for the local network",
         "--port=8000",
+    ),
+    "mirror": Command(
+        _mirror,
+        _mirror_flags,
+        "a folder that is a mirror of TFDS data sets",
+        "create kmnist --out=mirror",
     ),
     "doctor": Command(
         _doctor, _doctor_flags, "what is in the way, whose it is, what to do", "--html report.html"

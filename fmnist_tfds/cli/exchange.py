@@ -63,9 +63,14 @@ def bundle(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """A mirror for the local network, until Ctrl-C."""
-    from fmnist_tfds.exchange import serve as serving
+    if args.root:
+        from fmnist_tfds.cli import any_dataset
 
-    server = serving.serve(flags.obtained(args), args.host, args.port)
+        server = any_dataset.folder_server(args)
+    else:
+        from fmnist_tfds.exchange import serve as serving
+
+        server = serving.serve(flags.obtained(args), args.host, args.port)
     print(f"serving {server.url}  (Ctrl-C ends)\n{_for_others(args.host, server)}", flush=True)
     try:
         server.serve_forever()
@@ -115,4 +120,7 @@ def add_serve_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of serve."""
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="default: loopback only")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="0: a free one")
+    parser.add_argument(
+        "--root", type=pathlib.Path, metavar="D", help="a folder that `mirror create` made"
+    )
     flags.add_source_flags(parser)

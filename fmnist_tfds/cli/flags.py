@@ -6,15 +6,24 @@ import argparse
 import dataclasses
 import pathlib
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.cli import output
 from fmnist_tfds.config import loader, settings
 
 
 def settings_of(
-    args: argparse.Namespace, *, default_deadline_s: float | None = None
+    args: argparse.Namespace,
+    *,
+    default_deadline_s: float | None = None,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
 ) -> settings.Settings:
-    """The settings that the flags of `add_source_flags` make; remarks on them go to stderr."""
+    """The settings that the flags of `add_source_flags` make; remarks on them go to stderr.
+
+    Args:
+        args: the parsed command line.
+        default_deadline_s: the deadline where nothing sets one.
+        dataset: whose public mirrors "default" means.
+    """
     found = loader.load(
         mirrors=args.mirrors,
         config_file=args.config_file,
@@ -23,6 +32,7 @@ def settings_of(
         deadline_s=args.deadline_s,
         offline=args.offline,
         adopt_local=args.adopt_local,
+        dataset=dataset,
     )
     if default_deadline_s and found.origins["network.deadline_s"] == "default":
         network = dataclasses.replace(found.network, deadline_s=default_deadline_s)

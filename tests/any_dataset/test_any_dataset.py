@@ -14,7 +14,8 @@ from tensorflow_datasets.core import download
 from tensorflow_datasets.core.download import checksums, download_manager, downloader
 
 import fmnist_tfds
-from fmnist_tfds import any_dataset, errors
+from fmnist_tfds import artifacts, errors
+from fmnist_tfds.any_dataset import active, plan
 
 pytestmark = pytest.mark.versions
 
@@ -153,10 +154,10 @@ def test_url_without_a_checksum_is_refused_offline(tmp_path, mirror, without_che
 
 def test_original_address_is_the_last_mirror_only_where_the_list_says_so(mirror):
     url = next(iter(made_up.BODIES))
-    artifact = any_dataset.artifact_of(url, made_up.Builder.url_infos[url])
+    artifact = plan.artifact_of(url, made_up.Builder.url_infos[url])
 
     def asked(**more):
-        mirrors = any_dataset.plan(**more).sources(artifact).mirrors
+        mirrors = plan.make(**more).sources(artifact).mirrors
         return [m.url_for(artifact.name) for m in mirrors]
 
     by_hash = f"https://m.example/by-hash/sha256/{artifact.sha256}"
@@ -168,23 +169,23 @@ def test_original_address_is_the_last_mirror_only_where_the_list_says_so(mirror)
 
 
 def test_google_drive_and_other_schemes_are_left_to_tfds():
-    plan = any_dataset.plan(mirrors="default")
+    by_default = plan.make(mirrors="default")
     for url in ("https://drive.google.com/uc?id=1", "gs://bucket/file", "ftp://host/file"):
-        assert plan.leaves_to_tfds(url)
-    assert not plan.leaves_to_tfds("https://host/file")
-    assert not any_dataset.plan(mirrors="off").leaves_to_tfds("gs://bucket/file")
-    assert not any_dataset.plan(mirrors="https://m.example/").leaves_to_tfds("gs://bucket/file")
+        assert by_default.leaves_to_tfds(url)
+    assert not by_default.leaves_to_tfds("https://host/file")
+    assert not plan.make(mirrors="off").leaves_to_tfds("gs://bucket/file")
+    assert not plan.make(mirrors="https://m.example/").leaves_to_tfds("gs://bucket/file")
 
 
 def test_large_file_has_the_time_that_it_needs_unless_a_deadline_is_set():
     small, large = (
-        any_dataset.artifacts.Artifact(name="a", size_bytes=size, sha256="0", url="https://h/a")
+        artifacts.Artifact(name="a", size_bytes=size, sha256="0", url="https://h/a")
         for size in (0, 10**9)
     )
 
     def seconds(artifact, **more):
-        plan = any_dataset.plan(mirrors="default", **more)
-        return plan.sources(artifact).network.deadline_s
+        made = plan.make(mirrors="default", **more)
+        return made.sources(artifact).network.deadline_s
 
     assert seconds(small) == 600
     assert seconds(large) == 600 + 10_000
@@ -197,14 +198,14 @@ def test_leaving_restores_tfds_also_after_an_exception():
         assert not _is_stock()
         raise ZeroDivisionError
     assert _is_stock()
-    assert any_dataset.current() is None
+    assert active.current() is None
 
 
 def test_blocks_nest_and_the_innermost_holds():
     with fmnist_tfds.resilient(mirrors="https://outer.example/") as outer:
         with fmnist_tfds.resilient(mirrors="https://inner.example/") as inner:
-            assert any_dataset.current() is inner
-        assert any_dataset.current() is outer
+            assert active.current() is inner
+        assert active.current() is outer
         assert not _is_stock()
     assert _is_stock()
 
@@ -214,16 +215,16 @@ def test_each_thread_has_its_own_block_and_others_see_the_last_one():
     seen = {}
 
     def inside(name):
-        with fmnist_tfds.resilient(mirrors=f"https://{name}.example/") as plan:
+        with fmnist_tfds.resilient(mirrors=f"https://{name}.example/") as made:
             entered.wait(60)
-            seen[name] = any_dataset.current() is plan
+            seen[name] = active.current() is made
             leave.wait(60)
 
     threads = [threading.Thread(target=inside, args=(name,)) for name in ("one", "two")]
     for thread in threads:
         thread.start()
     entered.wait(60)
-    assert any_dataset.current() is not None
+    assert active.current() is not None
     leave.set()
     for thread in threads:
         thread.join()
@@ -259,7 +260,7 @@ def test_tfds_in_which_the_seam_has_moved_is_refused_whole(monkeypatch, owner, n
     ):
         raise AssertionError("half patched")
     assert _is_stock()
-    assert any_dataset.current() is None
+    assert active.current() is None
 
 
 def test_wrong_setting_is_an_error_before_anything_is_patched():
@@ -269,7 +270,7 @@ def test_wrong_setting_is_an_error_before_anything_is_patched():
 
 
 def test_artifacts_of_a_data_set_have_names_of_their_own():
-    found = any_dataset.artifact_set("made_up", made_up.Builder.url_infos)
+    found = plan.artifact_set("made_up", made_up.Builder.url_infos)
     names = [file.name for file in found.files]
     assert len(set(names)) == 4
     assert "train.tar.gz" in names
@@ -278,4 +279,4 @@ def test_artifacts_of_a_data_set_have_names_of_their_own():
 
 def test_data_set_without_pinned_downloads_is_refused():
     with pytest.raises(errors.ConfigError, match="pins no download of 'manual_one'"):
-        any_dataset.artifact_set("manual_one", {})
+        plan.artifact_set("manual_one", {})

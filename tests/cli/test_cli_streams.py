@@ -134,6 +134,7 @@ def test_mistyped_flag_of_every_command_gets_its_nearest_one(command, capsys):
         "plant": ["keras"],
         "bundle": ["import", "x"],
         "completion": ["bash"],
+        "mirror": ["create", "kmnist", "--out=x"],
     }
     assert main.run([command, *needed.get(command, []), "--verbositty=1"]) == 2
     said = capsys.readouterr().err

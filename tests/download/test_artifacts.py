@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 import random
+import subprocess
+import sys
 
 import family
 import jobs
@@ -11,6 +14,7 @@ import pytest
 
 from fmnist_tfds import artifacts, obtain
 
+REPO = pathlib.Path(__file__).resolve().parents[2]
 PAGE = b"<!doctype html><html><title>Log in</title></html>"
 
 
@@ -116,3 +120,40 @@ def test_what_no_source_has_is_one_error_that_names_file_and_size(tmp_path):
         result = _obtained(tmp_path, mirror.url, attempts=1)
     assert "data.tar (300,000 bytes)" in str(result.error)
     assert "not-found" in str(result.error)
+
+
+_LARGE = """
+import hashlib, pathlib, resource, sys
+sys.path.insert(0, sys.argv[3])
+from fmnist_tfds import artifacts, obtain
+from fmnist_tfds.config import settings
+import requests, truststore, filelock
+from fmnist_tfds.download.policy import downloader
+
+size = int(sys.argv[2])
+digest, left = hashlib.sha256(), size
+while left:
+    digest.update(bytes(min(left, 1 << 20)))
+    left -= min(left, 1 << 20)
+file = artifacts.Artifact(name="large.bin", size_bytes=size, sha256=digest.hexdigest())
+wanted = artifacts.ArtifactSet(name="any", title="any", files=(file,))
+options = settings.Settings((settings.Mirror(sys.argv[1]),), pathlib.Path("cache"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = obtain.obtain(options, dataset=wanted)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(result.error, (after - before) // 1024)
+"""
+
+
+def test_file_of_300_mb_takes_little_memory(tmp_path, loopback):
+    root = tmp_path / "root"
+    root.mkdir()
+    size = 300 << 20
+    with (root / "large.bin").open("wb") as sparse:
+        sparse.truncate(size)
+    served = loopback(root)
+    command = [sys.executable, "-c", _LARGE, served.url, str(size), str(REPO)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    error, _, mib = done.stdout.strip().rpartition(" ")
+    assert error == "None", done.stderr
+    assert int(mib) < 60

@@ -1,21 +1,16 @@
-"""Any TFDS data set through the same mirrors, proxies, cache and causes as `fmnist_resilient`.
+"""How any file that TFDS pins is obtained: the plan of mirrors, and TFDS's pins as artifacts.
 
-    with fmnist_tfds.resilient(mirrors="https://artifactory.example/tfds/,default"):
-        tfds.load("kmnist")
-
-Everything needs only what TFDS pins for a URL: size and sha256. TFDS extracts and generates.
+Needs only what TFDS pins for a URL: size and sha256. Imports no TFDS.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import posixpath
-import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from fmnist_tfds import artifacts, errors, obtain
@@ -23,8 +18,8 @@ from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download import progress, results
 
 # What "default" means here: where the publisher serves the file.
-_ORIGINAL = "{url}"
-_ANY = artifacts.ArtifactSet(name="any", title="any data set", files=(), mirrors=(_ORIGINAL,))
+ORIGINAL = "{url}"
+ANY = artifacts.ArtifactSet(name="any", title="any data set", files=(), mirrors=(ORIGINAL,))
 BY_HASH = "by-hash/sha256"
 # Ten minutes suit files of 30 MB; a larger one gets as long as it takes at this speed.
 _SLOW_BYTES_PER_S = 100_000
@@ -69,7 +64,7 @@ class Plan:
         """
         found: list[settings.Mirror] = []
         for mirror in self.options.mirrors:
-            if mirror.url == _ORIGINAL:
+            if mirror.url == ORIGINAL:
                 if is_ours(artifact.url):
                     found.append(ExactMirror(url=artifact.url, insecure_tls=not verify_tls))
             elif "{" in mirror.url:
@@ -87,7 +82,7 @@ class Plan:
 
     def leaves_to_tfds(self, url: str) -> bool:
         """True if TFDS may fetch `url` itself, where no mirror has it."""
-        asks_original = any(mirror.url == _ORIGINAL for mirror in self.options.mirrors)
+        asks_original = any(mirror.url == ORIGINAL for mirror in self.options.mirrors)
         return asks_original and not self.options.offline and not is_ours(url)
 
     def obtain(
@@ -123,7 +118,7 @@ class Plan:
         return dataclasses.replace(network, deadline_s=longer_s)
 
 
-def plan(
+def make(
     *,
     mirrors: str | Iterable[str | settings.Mirror] | None = None,
     config_file: str | os.PathLike[str] | None = None,
@@ -141,7 +136,7 @@ def plan(
             cache_dir=cache_dir,
             deadline_s=deadline_s,
             offline=offline,
-            dataset=_ANY,
+            dataset=ANY,
         )
     )
 
@@ -188,88 +183,3 @@ def artifact_set(name: str, infos: Mapping[str, UrlInfo]) -> artifacts.ArtifactS
             hint="it is manual, or TFDS generates it by other means: use TFDS itself",
         )
     return artifacts.ArtifactSet(name=name, title=name, files=tuple(files.values()))
-
-
-_active: list[tuple[int, Plan]] = []
-_lock = threading.RLock()
-
-
-def current() -> Plan | None:
-    """The plan that holds here: the innermost of this thread, else of the process."""
-    with _lock:
-        own = [entry for thread, entry in _active if thread == threading.get_ident()]
-        either = own or [entry for _, entry in _active]
-        return either[-1] if either else None
-
-
-@contextlib.contextmanager
-def resilient(
-    *,
-    mirrors: str | Iterable[str | settings.Mirror] | None = None,
-    config_file: str | os.PathLike[str] | None = None,
-    manual_dir: str | os.PathLike[str] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    deadline_s: float | None = None,
-    offline: bool | None = None,
-) -> Iterator[Plan]:
-    """Inside the `with`, every TFDS data set downloads through mirrors, cache and causes.
-
-    Leaving it restores TFDS as it was, also after an exception. Blocks may be nested and entered
-    from several threads: a thread's innermost holds there.
-
-    Args:
-        mirrors: the mirror list; "default" is the original URL. Absent: the original URL alone.
-        config_file: TOML file with mirrors, proxies, certificates, rewrites.
-        manual_dir: folder whose files are taken by their digests before the network is asked.
-        cache_dir: where verified files are kept, by digest.
-        deadline_s: seconds for each file; absent: 600, and one more for every 100 kB.
-        offline: open no socket.
-
-    Yields:
-        The plan that holds inside.
-
-    Raises:
-        ConfigError: a setting is wrong, or this TFDS is not one that is supported.
-        ObtainError: from `tfds.load`, where no source delivers a file.
-    """
-    made = plan(
-        mirrors=mirrors,
-        config_file=config_file,
-        manual_dir=manual_dir,
-        cache_dir=cache_dir,
-        deadline_s=deadline_s,
-        offline=offline,
-    )
-    entry = _enter(made)
-    try:
-        yield made
-    finally:
-        _leave(entry)
-
-
-def switch_on() -> None:
-    """The same for the rest of the process, by environment and TOML file; see `everywhere`."""
-    _enter(plan())
-
-
-def _enter(made: Plan) -> tuple[int, Plan]:
-    from fmnist_tfds import tfds_seam
-
-    entry = (threading.get_ident(), made)
-    with _lock:
-        tfds_seam.install()
-        _active.append(entry)
-    return entry
-
-
-def _leave(entry: tuple[int, Plan]) -> None:
-    from fmnist_tfds import tfds_seam
-
-    with _lock:
-        # By identity and from the end: blocks of several threads end in any order.
-        for index in reversed(range(len(_active))):
-            if _active[index] is entry:
-                del _active[index]
-                break
-        if not _active:
-            tfds_seam.remove()

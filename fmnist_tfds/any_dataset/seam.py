@@ -17,7 +17,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder, download
 from tensorflow_datasets.core.download import checksums, download_manager, downloader
 
-from fmnist_tfds import any_dataset, artifacts, errors
+from fmnist_tfds import artifacts, errors
+from fmnist_tfds.any_dataset import active
+from fmnist_tfds.any_dataset import plan as plan_
 from fmnist_tfds.download.cache import receipts
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ class Manager(download_manager.DownloadManager):  # type: ignore[misc]
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._plan = any_dataset.current()
+        self._plan = active.current()
         self._own: _Downloader | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class _Downloader(downloader._Downloader):  # type: ignore[misc]
 
     def __init__(
         self,
-        plan: any_dataset.Plan,
+        plan: plan_.Plan,
         url_infos: dict[str, Any],
         download_dir: pathlib.Path,
         manual_dir: pathlib.Path | None,
@@ -128,7 +130,7 @@ class _Downloader(downloader._Downloader):  # type: ignore[misc]
 
     def _sync_download(self, url: str, destination_path: Any, verify: bool = True) -> Any:
         info = self._infos.get(url)
-        artifact = any_dataset.artifact_of(url, info)
+        artifact = plan_.artifact_of(url, info)
         if artifact is None:
             return self._by_tfds(url, destination_path, verify, "TFDS pins no checksum for it")
         bars = _Bars(self._pbar_dl_size, artifact.size_bytes)

@@ -1,0 +1,1 @@
+"""The same resilience under any TFDS data set."""

@@ -1,0 +1,171 @@
+"""fetch --dataset, mirror create, serve --root, `everywhere`: as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from made_up import made_up_dataset_builder as made_up
+
+from fmnist_tfds import catalog
+from fmnist_tfds.any_dataset import plan, tfds_pins
+from fmnist_tfds.cli import main
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch):
+    """`made_up` is a data set that TFDS knows."""
+    stock = tfds_pins.artifact_set
+    ours = plan.artifact_set("made_up", made_up.Builder.url_infos)
+    monkeypatch.setattr(
+        tfds_pins, "artifact_set", lambda name: ours if name == "made_up" else stock(name)
+    )
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    return made_up.write_mirror(tmp_path / "mirror")
+
+
+def test_fetch_of_a_data_set_puts_its_files_where_told(tmp_path, mirror, capsys):
+    out = tmp_path / "out"
+    line = ["fetch", "--dataset=made_up", f"--mirrors={mirror}", f"--out={out}", "--json"]
+    assert main.run(line) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert len(document["files"]) == 4
+    assert (out / "train.tar.gz").read_bytes() == made_up.BODIES[f"{made_up.HOST}/v1/train.tar.gz"]
+    assert len(json.loads((out / "receipt.json").read_text())["files"]) == 4
+
+
+def test_fetch_of_a_data_set_that_no_source_has_exits_3_and_lists_all(capsys):
+    assert main.run(["fetch", "--dataset=made_up", "--mirrors=off"]) == 3
+    said = capsys.readouterr().err
+    assert "train.tar.gz" in said
+    assert "test.zip" in said
+
+
+def test_fetch_of_an_unknown_data_set_is_one_message(capsys):
+    assert main.run(["fetch", "--dataset=no_such_set"]) == 2
+    assert "there is no TFDS data set 'no_such_set'" in capsys.readouterr().err
+
+
+def test_fetch_of_a_data_set_that_is_made_by_hand_is_one_message(capsys):
+    assert main.run(["fetch", "--dataset=cityscapes"]) == 2
+    assert "pins no download of 'cityscapes'" in capsys.readouterr().err
+
+
+def test_stock_data_sets_have_their_files(real_data):
+    found = tfds_pins.artifact_set("fashion_mnist")
+    digests = {file.name: file.sha256 for file in found.files}
+    assert digests == {file.name: file.sha256 for file in catalog.FASHION_MNIST.files}
+
+
+def test_mirror_is_created_and_served(tmp_path, mirror, capsys):
+    out = tmp_path / "out"
+    assert main.run(["mirror", "create", "made_up", f"--out={out}", f"--mirrors={mirror}"]) == 0
+    said = capsys.readouterr().out
+    assert "4 of 4 files" in said
+    assert f"--root={out}" in said
+    command = [sys.executable, "-m", "fmnist_tfds", "serve", f"--root={out}", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            url = re.search(r"http://\S+", server.stdout.readline()).group()
+            for artifact in plan.artifact_set("made_up", made_up.Builder.url_infos).files:
+                for path in (f"by-hash/sha256/{artifact.sha256}", f"made_up/{artifact.name}"):
+                    with urllib.request.urlopen(url + path) as answer:
+                        assert answer.read() == made_up.BODIES[artifact.url]
+            ranged = urllib.request.Request(url + "made_up/test.zip", headers={"Range": "bytes=-5"})
+            with urllib.request.urlopen(ranged) as answer:
+                assert answer.read() == made_up.BODIES[f"{made_up.HOST}/v1/test.zip"][-5:]
+            with urllib.request.urlopen(url) as answer:
+                assert "fmnist_tfds.resilient(mirrors=" in answer.read().decode()
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def test_mirror_that_lacks_a_file_says_which_and_exits_3(tmp_path, mirror, capsys):
+    sha256 = made_up.Builder.url_infos[f"{made_up.HOST}/v1/test.zip"].checksum
+    (mirror / "by-hash" / "sha256" / sha256).unlink()
+    line = ["mirror", "create", "made_up", f"--out={tmp_path / 'out'}", f"--mirrors={mirror}"]
+    assert main.run(line) == 3
+    captured = capsys.readouterr()
+    assert "test.zip" in captured.err
+    assert "3 of 4 files" in captured.out
+
+
+def test_serve_of_a_folder_that_is_no_mirror_is_one_message(tmp_path, capsys):
+    assert main.run(["serve", f"--root={tmp_path}", "--port=0"]) == 2
+    assert "no mirror folder" in capsys.readouterr().err
+
+
+_EVERYWHERE = """
+import tensorflow_datasets as tfds
+import fmnist_tfds.everywhere
+from made_up import made_up_dataset_builder as made_up
+
+builder = made_up.Builder(data_dir="data", file_format="array_record")
+builder.download_and_prepare()
+print(len(made_up.numbers(builder, "train")))
+"""
+
+
+def test_importing_everywhere_switches_it_on_for_the_process(tmp_path, mirror):
+    done = subprocess.run(
+        [sys.executable, "-c", _EVERYWHERE],
+        cwd=tmp_path,
+        env={**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == [str(made_up.COUNT)], done.stderr
+
+
+def test_two_processes_at_once_prepare_the_same_data_set(tmp_path, mirror):
+    environment = {**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-c", _EVERYWHERE.replace('"data"', '__import__("sys").argv[1]')]
+    both = [
+        subprocess.Popen([*command, name], cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+        for name in ("one", "two")
+    ]
+    assert [process.communicate()[0].split()[-1:] for process in both] == [[b"20"], [b"20"]]
+
+
+def test_stock_fashion_mnist_is_prepared_from_the_real_files_without_a_network(tmp_path, real_data):
+    script = (
+        "import fmnist_tfds, tensorflow_datasets as tfds\n"
+        f"with fmnist_tfds.resilient(mirrors=[{str(real_data)!r}], offline=True):\n"
+        "    builder = tfds.builder('fashion_mnist', data_dir='data')\n"
+        "    builder.download_and_prepare()\n"
+        "print(builder.info.splits['train'].num_examples, builder.info.splits['test'].num_examples)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1:] == ["60000 10000"], done.stderr[-2000:]
+
+
+@pytest.mark.needs_build
+def test_stock_command_builds_through_the_mirror(tmp_path, real_data):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build"),
+            *("fashion_mnist", "--imports=fmnist_tfds.everywhere"),
+            f"--data_dir={tmp_path / 'data'}",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "FMNIST_TFDS_MIRRORS": str(real_data)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "data" / "fashion_mnist" / "3.0.1" / "dataset_info.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import pathlib
@@ -19,19 +20,21 @@ COUNT = 20
 
 def _tar(names_and_bodies):
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+    with tarfile.open(fileobj=out, mode="w") as tar:
         for name, body in names_and_bodies:
             member = tarfile.TarInfo(name)
             member.size = len(body)
             tar.addfile(member, io.BytesIO(body))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)
 
 
 def _zip(names_and_bodies):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, body in names_and_bodies:
-            archive.writestr(name, body)
+            archive.writestr(
+                zipfile.ZipInfo(name), body
+            )  # no clock in it: the same in every process
     return out.getvalue()
 
 

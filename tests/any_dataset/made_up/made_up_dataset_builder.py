@@ -28,13 +28,13 @@ def _tar(names_and_bodies):
     return gzip.compress(out.getvalue(), mtime=0)
 
 
-def _zip(names_and_bodies):
+def _zip(names_and_bodies):  # no clock in it: the same bytes in every process
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, body in names_and_bodies:
             archive.writestr(
                 zipfile.ZipInfo(name), body
-            )  # no clock in it: the same in every process
+            )
     return out.getvalue()
 
 

@@ -32,9 +32,7 @@ def _zip(names_and_bodies):  # no clock in it: the same bytes in every process
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, body in names_and_bodies:
-            archive.writestr(
-                zipfile.ZipInfo(name), body
-            )
+            archive.writestr(zipfile.ZipInfo(name), body)
     return out.getvalue()
 
 

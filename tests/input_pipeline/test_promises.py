@@ -1,0 +1,228 @@
+"""What make_train and make_eval promise of the data: proved, normalised by itself, augmented."""
+
+from __future__ import annotations
+
+import io
+from typing import ClassVar
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds.formats import png
+
+from . import conftest
+
+SOURCES = ["resident", "stream"]
+
+
+class _Altered(conftest._Clothes, skip_registration=True):
+    """tiny_clothes, every record intact, but for one label or one pixel of the training split."""
+
+    name = "tiny_clothes"
+    altered: ClassVar = ("label", 700)
+
+    def _generate_examples(self, size):
+        what, number = self.altered
+        for index, example in super()._generate_examples(size):
+            if index == number and size == conftest.SIZES["train"]:
+                if what == "label":
+                    example["label"] = (example["label"] + 1) % 10
+                else:
+                    image = conftest.make_images(size)[index]
+                    image[3, 4] ^= 1
+                    example["image"] = (
+                        io.BytesIO(png.encode(image)) if self.stored else image[..., None]
+                    )
+            yield index, example
+
+
+def _altered(folder, what, *, compressed=False, num_shards=1, file_format="tfrecord"):
+    values = {"name": "tiny_clothes", "altered": (what, 700), "stored": not compressed}
+    kind = type("_One", (_Altered,), values, skip_registration=True)
+    builder = kind(data_dir=str(folder), file_format=file_format)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=num_shards)
+    )
+    return builder
+
+
+@pytest.mark.parametrize("what", ["label", "pixel"])
+@pytest.mark.parametrize(
+    ("source", "how"),
+    [
+        ("resident", {}),
+        ("stream", {}),
+        ("resident", {"num_shards": 3}),
+        ("stream", {"num_shards": 3}),
+        ("resident", {"compressed": True}),
+        ("stream", {"compressed": True}),
+        ("stream", {"compressed": True, "num_shards": 2}),
+        ("resident", {"file_format": "array_record"}),
+    ],
+    ids=str,
+)
+def test_labels_and_pixels_are_proved_whatever_the_file(tmp_path, known, what, source, how):
+    builder = _altered(tmp_path, what, **how)
+    with pytest.raises(errors.ContentError, match="not the genuine one"):
+        input_pipeline.make_train(64, builder=builder, source=source)
+    # The other split is as it should be.
+    input_pipeline.make_eval(64, builder=builder, source=source)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_data_that_is_genuine_passes_in_every_encoding(tmp_path, known, source, compressed):
+    values = {"name": "tiny_clothes", "stored": not compressed}
+    kind = type("_Same", (conftest._Clothes,), values, skip_registration=True)
+    builder = kind(data_dir=str(tmp_path), file_format="tfrecord")
+    builder.download_and_prepare()
+    input_pipeline.make_train(64, builder=builder, source=source)
+
+
+def test_evaluation_data_is_proved_as_training_data_is(tmp_path, known):
+    builder = _altered(tmp_path, "label")
+    with pytest.raises(errors.ContentError):
+        input_pipeline.make_eval(64, builder=builder, split="train")
+
+
+def test_device_resident_data_is_proved_too(tmp_path, known):
+    builder = _altered(tmp_path, "label")
+    with pytest.raises(errors.ContentError):
+        input_pipeline.make_device_train(64, builder=builder)
+
+
+def test_each_function_reads_its_own_split_unless_told_otherwise(tiny):
+    train = input_pipeline.make_train(50, builder=tiny, verify=False, dtype="uint8")
+    test = input_pipeline.make_eval(50, builder=tiny, verify=False, dtype="uint8")
+    assert len(conftest.read_numbers(train)) == conftest.SIZES["train"]
+    assert len(conftest.read_numbers(test)) == conftest.SIZES["test"]
+
+
+def _pixels(batches):
+    return np.concatenate([np.asarray(images, np.float64) for images, _ in batches])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_standard_is_the_mean_and_deviation_of_that_data_set(tiny, source):
+    pixels = _pixels(
+        input_pipeline.make_train(
+            100, builder=tiny, verify=False, normalize="standard", source=source
+        )
+    )
+    assert abs(pixels.mean()) < 1e-4
+    assert abs(pixels.std() - 1) < 1e-4
+
+
+def test_test_images_are_normalised_by_the_training_split(tiny):
+    images = conftest.make_images(conftest.SIZES["train"]).astype(np.float64)
+    test = conftest.make_images(conftest.SIZES["test"]).astype(np.float64)[..., None]
+    batches = input_pipeline.make_eval(100, builder=tiny, verify=False, normalize="standard")
+    np.testing.assert_allclose(_pixels(batches), (test - images.mean()) / images.std(), atol=1e-5)
+
+
+def test_statistics_are_those_of_the_training_pixels(tiny):
+    images = conftest.make_images(conftest.SIZES["train"]).astype(np.float64)
+    mean, deviation = input_pipeline.pixel_statistics(builder=tiny)
+    assert (mean, deviation) == pytest.approx((images.mean(), images.std()))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("dtype", "step"), [("float32", 1e-6), ("float16", 1e-3), ("bfloat16", 1e-2)]
+)
+def test_unit_is_the_pixel_over_255_in_every_dtype(tiny, source, dtype, step):
+    batches = input_pipeline.make_eval(100, builder=tiny, verify=False, dtype=dtype, source=source)
+    expected = conftest.make_images(conftest.SIZES["test"])[..., None] / 255
+    found = np.concatenate([tf.cast(images, tf.float64).numpy() for images, _ in batches])
+    assert found.min() >= 0
+    assert found.max() <= 1
+    np.testing.assert_allclose(found, expected, atol=step)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_flip_mirrors_about_half_of_the_images_and_leaves_the_rest(tiny, source):
+    plain, flipped = (
+        np.concatenate(
+            [
+                images.numpy()
+                for images, _ in input_pipeline.make_train(
+                    100, builder=tiny, verify=False, dtype="uint8", augment=augment, source=source
+                )
+            ]
+        )
+        for augment in (None, "flip")
+    )
+    same = (plain == flipped).all(axis=(1, 2, 3))
+    mirrored = (plain[:, :, ::-1] == flipped).all(axis=(1, 2, 3))
+    assert (same | mirrored).all()
+    assert 400 < mirrored.sum() < 600
+
+
+def test_make_eval_never_augments_and_never_shuffles(tiny):
+    batches = input_pipeline.make_eval(7, builder=tiny, verify=False, dtype="uint8")
+    images = np.concatenate([images.numpy() for images, _ in batches])
+    np.testing.assert_array_equal(images[..., 0], conftest.make_images(conftest.SIZES["test"]))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_drop_remainder_leaves_out_the_smaller_batch_alone(tiny, source):
+    batches = input_pipeline.make_train(
+        64, builder=tiny, verify=False, dtype="uint8", source=source, drop_remainder=True
+    )
+    assert [len(labels) for _, labels in batches] == [64] * (1000 // 64)
+    assert batches.cardinality().numpy() == 1000 // 64
+
+
+def _device_images(tiny, seed):
+    batches, front = input_pipeline.make_device_train(
+        100, builder=tiny, verify=False, augment="flip_crop_cutout", seed=seed
+    )
+    # The order follows the seed as well: looked at for one example after the other.
+    tickets = np.concatenate([tickets.numpy() for tickets, _ in batches])
+    tickets = tickets[np.lexsort(tickets.T[::-1])]
+    return keras.ops.convert_to_numpy(front(tickets, training=True))
+
+
+def test_augmentation_on_the_device_follows_the_seed(tiny):
+    first = _device_images(tiny, 1)
+    np.testing.assert_array_equal(_device_images(tiny, 1), first)
+    changed = (_device_images(tiny, 2) != first).any(axis=(1, 2, 3))
+    assert changed.mean() > 0.8
+
+
+def test_device_front_normalises_by_that_data_set(tiny):
+    batches, front = input_pipeline.make_device_train(
+        100, builder=tiny, verify=False, normalize="standard"
+    )
+    pixels = np.concatenate([keras.ops.convert_to_numpy(front(t)) for t, _ in batches])
+    assert abs(pixels.mean()) < 1e-4
+    assert abs(pixels.std() - 1) < 1e-4
+
+
+def test_saved_model_remembers_mean_deviation_and_seed(tmp_path):
+    layer = input_pipeline.Preprocess("standard", "flip", seed=5, statistics=(10.0, 20.0))
+    model = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    images = conftest.make_images(8)[..., None]
+    found = keras.ops.convert_to_numpy(loaded(images))
+    np.testing.assert_allclose(found, (images.astype(np.float64) - 10) / 20, atol=1e-5)
+    assert loaded.layers[0].get_config()["seed"] == 5
+
+
+def test_another_seed_is_another_augmentation_of_the_same_images(tiny):
+    def drawn(seed):
+        batches = input_pipeline.make_train(
+            100, builder=tiny, verify=False, dtype="uint8", augment="cutout", seed=seed
+        )
+        images = np.concatenate([images.numpy() for images, _ in batches])
+        labels = np.concatenate([labels.numpy() for _, labels in batches])
+        return images, labels
+
+    (first, _), (again, _), (other, _) = drawn(1), drawn(1), drawn(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)

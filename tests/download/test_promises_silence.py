@@ -139,13 +139,13 @@ def test_the_second_mirror_is_asked_when_the_first_was_silent_for_hedge_after_s(
     assert [a.outcome for a in result.files[jobs.BIG.name].attempts] == ["ok", "cancelled"]
 
 
-def test_no_other_mirror_is_asked_while_the_first_one_delivers(tmp_path):
+def test_no_other_mirror_is_asked_while_the_first_one_will_soon_be_done(tmp_path):
     clock, seen = jobs.Clock(), jobs.Seen()
     over = threading.Event()
-    answer = _held(clock, seen, count=5000, seconds=4.0, over=over)
+    answer = _held(clock, seen, count=len(jobs.BODY) - 1000, seconds=2.0, over=over)
     with family.Mirror(jobs.BODIES, answer) as first, family.Mirror(jobs.BODIES) as second:
         threading.Timer(2 * jobs.MOMENT_S, over.set).start()
-        effective = jobs.options(tmp_path, first.url, second.url, hedge_after_s=3.0)
+        effective = jobs.options(tmp_path, first.url, second.url, hedge_after_s=1.0)
         result = jobs.run(effective, clock=clock, report=seen)
     assert jobs.is_here(result)
     assert second.seen == []

@@ -55,6 +55,12 @@ class Parts:
         with _in_use_lock:
             _in_use.discard(part)
 
+    def drop(self, name: str) -> None:
+        """Removes the abandoned parts of file `name`, which is here."""
+        for part in self._abandoned(name):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
     def clean(self) -> None:
         """Removes parts that were not written to for a week."""
         now = time.time()

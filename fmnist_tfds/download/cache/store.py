@@ -135,6 +135,7 @@ class Store:
             target = self.path(file)
             part.replace(target)
             _sync(self.directory)
+            self.parts.drop(file.cache_name)
             self._write_receipt()
         except OSError as error:
             raise unwritable(self.directory, error) from error

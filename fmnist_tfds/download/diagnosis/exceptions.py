@@ -183,9 +183,10 @@ def _timeout(chain: Sequence[BaseException], where: str) -> causes.Explanation |
     refused = (urllib3.exceptions.NewConnectionError,)
     for error in chain:
         if isinstance(error, OSError) and error.errno in _REFUSED:
-            return causes.named("connect-refused", f"{where}: {_REFUSED[error.errno]}")
+            said = f"{where}: {_REFUSED[error.errno]}{by_address(chain)}"
+            return causes.named("connect-refused", said)
         if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-            return causes.named("connect-timeout", f"{where}: no answer")
+            return causes.named("connect-timeout", f"{where}: no answer{by_address(chain)}")
     for error in chain:
         if isinstance(error, connecting) and not isinstance(error, refused):
             return causes.named("connect-timeout", f"{where}: no connection in time")
@@ -193,6 +194,12 @@ def _timeout(chain: Sequence[BaseException], where: str) -> causes.Explanation |
         if isinstance(error, (TimeoutError, urllib3.exceptions.ReadTimeoutError, requests.Timeout)):
             return causes.named("stalled", f"{where}: no data arrived in time")
     return None
+
+
+def by_address(chain: Sequence[BaseException]) -> str:
+    """What each address of a host of several said (`happy_eyeballs.NoConnectionError`), or ""."""
+    tried = next((found for e in chain if (found := getattr(e, "tried", ()))), ())
+    return f" ({'; '.join(tried)})" if tried else ""
 
 
 def _cut(chain: Sequence[BaseException], where: str) -> causes.Explanation | None:

@@ -114,7 +114,9 @@ class RunningAttempt:
                 return self._result("ok", status=reply.status)
             return self._result("failed", reply.problem, status=reply.status)
         except transfer.Cancelled:
-            keep = _is_worth_keeping(part, self._file, None)
+            # Of use to the next attempt, unless another one has just delivered the file.
+            is_here = self._store.path(self._file).exists()
+            keep = not is_here and _is_worth_keeping(part, self._file, None)
             raise
         finally:
             self._store.parts.release(part, keep=keep)

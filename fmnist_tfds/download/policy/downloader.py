@@ -8,14 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.policy import attempt, hedging, mirror_health, retry
+from fmnist_tfds.download.policy import attempt, hedging, mirror_health, projection, retry
 from fmnist_tfds.download.transport import credentials
 
 _GRACE_S = 2.0
@@ -95,6 +95,7 @@ class _Job:
         )
         mirrors = [m for m in options.mirrors if m.is_local or not options.offline]
         self.health = mirror_health.Health(mirrors, store.mirror_memory(), wall())
+        self.line = projection.Line()
         self.secrets = credentials.Secrets(loader.resolve_secret)
         self.stopped = threading.Event()
         self._noted: set[tuple[settings.Mirror, str]] = set()
@@ -150,7 +151,7 @@ class _Job:
                 if one.error is not None:
                     raise one.error
                 if one.attempt.outcome == "failed":
-                    is_transient = one.attempt.cause in mirror_health.TRANSIENT
+                    is_transient = _is_transient(one.attempt.cause)
                     retries.failed(one.mirror, part_bytes=one.reached, is_transient=is_transient)
                     self._learn(one)
             if outcome.winner is not None:
@@ -212,6 +213,7 @@ class _Job:
             self.options.network,
             self.health,
             start,
+            line=self.line,
             started_s=self.started_s,
             deadline_s=self.deadline_s,
             clock=self.clock,
@@ -238,3 +240,7 @@ class _Job:
         if is_new:  # four files and three rounds would say it twelve times
             why = one.attempt.evidence or causes.CAUSES[cause].meaning
             self.report.note(f"{one.attempt.url}: {cause}: {why}")
+
+
+def _is_transient(cause: causes.CauseName | Literal[""]) -> bool:
+    return cause != "" and causes.CAUSES[cause].is_transient

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Sequence
 
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import progress
 from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.policy import attempt, mirror_health
+from fmnist_tfds.download.policy import attempt, mirror_health, projection
 
 _POLL_S = 0.05
 # No mirror responded by then: ask all of them at once, so that a dead network is known soon.
 _ALL_AT_ONCE_S = 4.0
+# A file that will be here within this is waited for; where it will not, another mirror is asked.
+_SOON_S = 10.0
+# One that needs longer than this is judged after half the time, and two others are asked at once.
+_HOPELESS_S = 60.0
+# Mirrors that send the same file at one time, at most.
+_MOST_SENDING = 3
+# Two mirrors that together bring hardly more than the first did alone share one narrow line: the
+# second is called off, and no other is asked for that reason for a while.
+_LINE_GAIN = 1.25
+_LINE_LOOK_S = projection.WINDOW_S + 0.5
+_LINE_PAUSE_S = 20.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,6 +45,7 @@ class HedgedRound:
         network: when to hedge, and which attempt is too slow.
         state: health of the mirrors.
         start: starts one attempt; its event is set when the attempt is over.
+        line: how fast all attempts of the job receive.
         started_s: moment of `clock` when the job began.
         deadline_s: moment of `clock` when the job must end.
         clock: monotonic seconds.
@@ -47,6 +60,7 @@ class HedgedRound:
         state: mirror_health.Health,
         start: Callable[[settings.Mirror, threading.Event], attempt.RunningAttempt],
         *,
+        line: projection.Line,
         started_s: float,
         deadline_s: float,
         clock: Callable[[], float],
@@ -57,6 +71,7 @@ class HedgedRound:
         self._network = network
         self._health = state
         self._start = start
+        self._line = line
         self._started_s = started_s
         self._deadline_s = deadline_s
         self._clock = clock
@@ -65,18 +80,22 @@ class HedgedRound:
         self._finished = threading.Event()
         self._running: list[attempt.RunningAttempt] = []
         self._speed: dict[attempt.RunningAttempt, tuple[float, int]] = {}
+        self._paces: dict[attempt.RunningAttempt, projection.Pace] = {}
+        self._hedged: dict[attempt.RunningAttempt, float] = {}
+        self._no_hedge_before = 0.0
+        self._waiting: collections.deque[settings.Mirror] = collections.deque()
 
     def run(self, mirrors: Sequence[settings.Mirror]) -> RoundResult:
         """Tries `mirrors`; returns when one has delivered or none is left."""
-        waiting = collections.deque(mirrors)
+        waiting = self._waiting = collections.deque(mirrors)
         outcome = RoundResult()
         last_start = self._clock()
         while waiting or self._running:
             now = self._clock()
+            self._look(now)
             if waiting and self._is_next_due(now, last_start):
-                every = not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S
-                for _ in range(len(waiting) if every else 1):
-                    self._running.append(self._start(waiting.popleft(), self._finished))
+                for _ in range(min(len(waiting), self._how_many(now))):
+                    self._begin(waiting.popleft())
                 last_start = now
             self._finished.wait(_POLL_S)
             self._finished.clear()
@@ -84,19 +103,97 @@ class HedgedRound:
             if outcome.winner or any(one.error for one in outcome.ended):
                 break
             self._guard(outcome)
+            self._make_room(outcome)
             if self._stopped.is_set() or self._clock() >= self._deadline_s:
                 self._end_all(outcome, causes.named("deadline"))
                 return outcome
         self._end_all(outcome, None)
         return outcome
 
+    def _begin(self, mirror: settings.Mirror) -> None:
+        one = self._start(mirror, self._finished)
+        if self._sending():
+            self._hedged[one] = self._line.rate(self._clock())
+        self._running.append(one)
+
+    def _look(self, now: float) -> None:
+        for one in self._running:
+            self._paces.setdefault(one, projection.Pace(one.watch, now)).look(now)
+            self._line.look(one.watch, now)
+
+    def _sending(self) -> list[attempt.RunningAttempt]:
+        """The attempts that receive bytes, the one that will be done first in front."""
+        sending = [one for one in self._running if one in self._paces and one.watch.received]
+        return sorted(sending, key=lambda one: self._paces[one].left_s())
+
     def _is_next_due(self, now: float, last_start: float) -> bool:
         if all(self._health.is_out(one.mirror) for one in self._running):
             return True
-        if any(one.watch.received for one in self._running):
-            return False
+        silence_s = now - last_start
+        if sending := self._sending():
+            is_paused = now < self._no_hedge_before or not self._is_far_off(sending[0], now)
+            return not is_paused and all(self._is_known(one) for one in self._running)
         silent = not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S
-        return silent or now - last_start >= self._network.hedge_after_s
+        return silent or silence_s >= self._network.hedge_after_s
+
+    def _how_many(self, now: float) -> int:
+        """How many mirrors to ask now: all, where none has responded; two, where time is lost."""
+        if not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S:
+            return len(self._waiting)
+        sending = self._sending()
+        is_hopeless = bool(sending) and self._paces[sending[0]].left_s() > _HOPELESS_S
+        return max(1, min(2, _MOST_SENDING - len(sending))) if is_hopeless else 1
+
+    def _is_known(self, one: attempt.RunningAttempt) -> bool:
+        """True if it has received for long enough to tell its rate, or said nothing for so long."""
+        pace, least_s = self._paces.get(one), self._network.hedge_after_s
+        if pace is None or not one.watch.received:
+            return self._clock() - one.watch.started >= least_s
+        return pace.seconds() >= (least_s / 2 if pace.left_s() > _HOPELESS_S else least_s)
+
+    def _is_far_off(self, one: attempt.RunningAttempt, now: float) -> bool:
+        """True if it will not be done soon, or not before the deadline."""
+        left_s = self._paces[one].left_s()
+        return self._is_known(one) and (now + left_s > self._deadline_s or left_s > _SOON_S)
+
+    def _make_room(self, outcome: RoundResult) -> None:
+        """Calls off who only takes the others' share of the line, and the slowest of too many."""
+        now = self._clock()
+        sending = self._sending()
+        for one in sending[1:]:
+            before, pace = self._hedged.get(one, 0.0), self._paces[one]
+            if not before or pace.seconds() < _LINE_LOOK_S:
+                continue
+            together = self._line.rate(now)
+            took = before - (together - pace.rate())
+            if together < _LINE_GAIN * before and took > pace.rate() / 2:
+                self._no_hedge_before = now + _LINE_PAUSE_S
+                self._waiting.appendleft(one.mirror)
+                self._end(one, None, outcome)
+                return
+            self._hedged[one] = 0.0
+        is_full = len(sending) >= _MOST_SENDING and self._waiting
+        if is_full and self._is_far_off(sending[0], now) and now >= self._no_hedge_before:
+            last = sending[-1]
+            if self._is_known(last):
+                self._end(last, self._slow(last), outcome)
+
+    def _slow(self, one: attempt.RunningAttempt) -> causes.Explanation:
+        pace = self._paces[one]
+        left_s = pace.left_s()
+        rest = f"the rest would take {left_s:,.0f} s" if left_s < math.inf else "and then none"
+        is_stalled = pace.rate() < self._network.min_speed_bytes_per_s
+        cause: causes.CauseName = "stalled" if is_stalled else "slow"
+        return causes.named(cause, f"{pace.rate():,.0f} bytes/s; {rest}")
+
+    def _end(
+        self, one: attempt.RunningAttempt, why: causes.Explanation | None, outcome: RoundResult
+    ) -> None:
+        one.attempt = one.call_off(why)
+        self._running.remove(one)
+        outcome.ended.append(one)
+        if one.attempt.outcome == "ok" and outcome.winner is None:
+            outcome.winner = one
 
     def _collect(self, outcome: RoundResult) -> None:
         for one in list(self._running):
@@ -114,11 +211,7 @@ class HedgedRound:
     def _guard(self, outcome: RoundResult) -> None:
         for one in list(self._running):
             if why := self._hopeless(one):
-                one.attempt = one.call_off(why)
-                self._running.remove(one)
-                outcome.ended.append(one)
-                if one.attempt.outcome == "ok":
-                    outcome.winner = one
+                self._end(one, why, outcome)
 
     def _hopeless(self, one: attempt.RunningAttempt) -> causes.Explanation | None:
         """Why a running attempt should be given up, if it should: `timeout` of requests is per
@@ -144,9 +237,15 @@ class HedgedRound:
         return None
 
     def _end_all(self, outcome: RoundResult, why: causes.Explanation | None) -> None:
-        for one in self._running:
-            one.attempt = one.call_off(why)
-            outcome.ended.append(one)
-            if one.attempt.outcome == "ok" and outcome.winner is None:
-                outcome.winner = one
-        self._running.clear()
+        for one in list(self._running):
+            self._end(one, why or self._slower_than(outcome.winner, one), outcome)
+
+    def _slower_than(
+        self, winner: attempt.RunningAttempt | None, one: attempt.RunningAttempt
+    ) -> causes.Explanation | None:
+        """What is on record of who was called off: "slow" where it began long before the winner
+        and would have gone on for long, nothing where it just lost."""
+        if winner is None or winner not in self._hedged or one not in self._paces:
+            return None
+        is_far = one.watch.received and self._paces[one].left_s() > _SOON_S
+        return self._slow(one) if is_far else None

@@ -16,42 +16,6 @@ from fmnist_tfds.download.diagnosis import causes
 
 REMEMBERED_S = 900.0
 
-# Worth another try later, at the same mirror.
-TRANSIENT = frozenset(
-    {
-        "dns-failure",
-        "connect-refused",
-        "connect-timeout",
-        "stalled",
-        "truncated",
-        "reset",
-        "server-error",
-        "rate-limited",
-    }
-)
-# The mirror cannot be reached, or serves wrong bytes: that holds for all files.
-_OUT = frozenset(
-    {
-        "dns-failure",
-        "connect-refused",
-        "connect-timeout",
-        "tls-untrusted",
-        "tls-intercepted",
-        "proxy-auth-required",
-        "proxy-auth-ntlm",
-        "proxy-denied",
-        "captive-portal",
-        "unsupported-scheme",
-        "impostor",
-        "wrong-content",
-        "checksum-mismatch",
-        "too-large",
-        "stalled",
-    }
-)
-# No response of any kind arrived.
-_SILENT = frozenset({"dns-failure", "connect-timeout"})
-
 
 class Health:
     """Shared by the threads of one job. Times are those of the job's clock."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
+from fmnist_tfds.download.transport import happy_eyeballs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,10 +101,11 @@ class Way:
     def connect(self) -> Step:
         """Opens the connection."""
         try:
-            self._socket = socket.create_connection((self._host, self._port), self._timeout_s)
-        except TimeoutError:
+            self._socket = happy_eyeballs.connect(self._host, self._port, self._timeout_s)
+        except TimeoutError as error:
             what = "the proxy " if self._route.proxy else ""
             late = f"{what}{self._host}:{self._port}: no connection within {self._timeout_s:g} s"
+            late += exceptions.by_address([error])
             return Step(why=causes.named("connect-timeout", late))
         except OSError as error:
             return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))

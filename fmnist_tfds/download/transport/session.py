@@ -17,12 +17,14 @@ import truststore
 import urllib3
 import urllib3.connection
 import urllib3.connectionpool
+import urllib3.exceptions
 
 from fmnist_tfds import version
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes, certificates
+from fmnist_tfds.download.transport import happy_eyeballs
 
-USER_AGENT = f"fmnist_tfds/{version.VERSION} (+python-requests)"
+USER_AGENT = f"fmnist_tfds/{version.VERSION}"
 
 _watching = threading.local()
 
@@ -30,6 +32,24 @@ _watching = threading.local()
 def watch_connections(connected: Callable[[Any], None]) -> None:
     """From now on `connected` is called with each socket that this thread opens."""
     _watching.connected = connected
+
+
+def _connected(connection: Any) -> socket.socket:
+    """As urllib3's `_new_conn`, which tries one address after the other; the same errors."""
+    try:
+        sock = happy_eyeballs.connect(
+            connection._dns_host,
+            connection.port,
+            connection.timeout,
+            options=connection.socket_options or (),
+        )
+    except socket.gaierror as error:
+        raise urllib3.exceptions.NameResolutionError(connection.host, connection, error) from error
+    except TimeoutError as error:
+        raise urllib3.exceptions.ConnectTimeoutError(connection, "no connection") from error
+    except OSError as error:
+        raise urllib3.exceptions.NewConnectionError(connection, "no connection") from error
+    return _watched(sock)
 
 
 def _watched(sock: socket.socket) -> socket.socket:
@@ -44,12 +64,12 @@ def _watched(sock: socket.socket) -> socket.socket:
 
 class _HTTPConnection(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+        return _connected(self)
 
 
 class _HTTPSConnection(urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+        return _connected(self)
 
 
 class _HTTPPool(urllib3.connectionpool.HTTPConnectionPool):

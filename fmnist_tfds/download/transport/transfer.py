@@ -52,6 +52,7 @@ class Watch:
         self.is_connected = False
         self.received = 0
         self.size = 0
+        self.resumed_at = 0
         self.is_copied = False
         self._sockets: list[Any] = []
         self._cancelled = threading.Event()
@@ -159,6 +160,7 @@ def _http(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
             )
             return
         skip = offset if response.status_code == 200 else 0
+        watch.resumed_at = offset - skip
         promised = _promised(response)
         reply.resumed_at = offset
         reply.problem = _copy(asked, watch, _Raw(response), offset, skip, promised)

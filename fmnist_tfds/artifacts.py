@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,12 +15,30 @@ class Artifact:
         size_bytes: its size in bytes; 0 where only the payload of a .gz is pinned.
         sha256: its digest, hexadecimal; "" where only the payload of a .gz is pinned.
         url: where its publisher serves it, or "".
+        md5: another digest, as some stores name files; "" where not known.
+        sha1: likewise.
+        sha1_git: its name as a Git blob; "" where not known.
     """
 
     name: str
     size_bytes: int
     sha256: str
     url: str = ""
+    md5: str = ""
+    sha1: str = ""
+    sha1_git: str = ""
+
+    def placeholders(self) -> dict[str, str]:
+        """What the placeholders of a mirror's template stand for; "" for what is not known."""
+        return {
+            "filename": self.name,
+            "sha256": self.sha256,
+            "md5": self.md5,
+            "sha1": self.sha1,
+            "sha1_git": self.sha1_git,
+            "size": str(self.size_bytes) if self.size_bytes else "",
+            "url_sha256": hashlib.sha256(self.url.encode()).hexdigest() if self.url else "",
+        }
 
     @property
     def expected_bytes(self) -> int:

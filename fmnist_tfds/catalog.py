@@ -171,12 +171,19 @@ _KMNIST = artifacts.Impostor(
     ),
 )
 
+# As stock TFDS and the publisher's README have it; asked last, for it has no TLS.
+_PUBLISHED = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+
 FASHION_MNIST = Catalog(
     name="fashion-mnist",
     title="Fashion-MNIST",
     files=(
         SourceFile(
             name="train-images-idx3-ubyte.gz",
+            url=_PUBLISHED + "train-images-idx3-ubyte.gz",
+            md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            sha1="95978b76b6897f6ca69a25145d01716efb615989",
+            sha1_git="e6ee0e37929b03937517cd45e65f4e8ca9de720d",
             split="train",
             kind="images",
             shape=(TRAIN_EXAMPLES, IMAGE_SIZE, IMAGE_SIZE),
@@ -188,6 +195,10 @@ FASHION_MNIST = Catalog(
         ),
         SourceFile(
             name="train-labels-idx1-ubyte.gz",
+            url=_PUBLISHED + "train-labels-idx1-ubyte.gz",
+            md5="25c81989df183df01b3e8a0aad5dffbe",
+            sha1="09814cfef5a041118ceace42f8dae995319d331a",
+            sha1_git="9c4aae27b27439210af73e0803a54a74af5c8756",
             split="train",
             kind="labels",
             shape=(TRAIN_EXAMPLES,),
@@ -199,6 +210,10 @@ FASHION_MNIST = Catalog(
         ),
         SourceFile(
             name="t10k-images-idx3-ubyte.gz",
+            url=_PUBLISHED + "t10k-images-idx3-ubyte.gz",
+            md5="bef4ecab320f06d8554ea6380940ec79",
+            sha1="5edda96c6d8c36ff915115a0e8136d370a021576",
+            sha1_git="667844f10bb92ae415eddb04e718f3e702547007",
             split="test",
             kind="images",
             shape=(TEST_EXAMPLES, IMAGE_SIZE, IMAGE_SIZE),
@@ -210,6 +225,10 @@ FASHION_MNIST = Catalog(
         ),
         SourceFile(
             name="t10k-labels-idx1-ubyte.gz",
+            url=_PUBLISHED + "t10k-labels-idx1-ubyte.gz",
+            md5="bb300cfdad3c16e7a12a480ee83cd310",
+            sha1="9caad14e1aff9adac77d3744963212d36af15bee",
+            sha1_git="abdddb89d6563f90ab89baf2970f67a1ffb9ad10",
             split="test",
             kind="labels",
             shape=(TEST_EXAMPLES,),
@@ -232,7 +251,7 @@ FASHION_MNIST = Catalog(
         # 403 "Package size exceeded" for the 26 MB file; serves the other three.
         "https://cdn.jsdelivr.net/gh/zalandoresearch/fashion-mnist@master/data/fashion/",
         # Website endpoints have no TLS: last, and safe only because every byte is hash-pinned.
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        _PUBLISHED,
     ),
     impostors=(_MNIST, _REVISION_26, _REVISION_25, _KMNIST),
 )
@@ -242,7 +261,17 @@ FASHION_MNIST_SYNTHETIC = Catalog(
     title="synthetic stand-in (NOT Fashion-MNIST)",
     # The same names and shapes; only payloads exist, drawn by fmnist_synthetic/generator.py.
     files=tuple(
-        dataclasses.replace(file, size_bytes=0, sha256="", payload_sha256=digest, gzip_mtime=0)
+        dataclasses.replace(
+            file,
+            size_bytes=0,
+            sha256="",
+            md5="",
+            sha1="",
+            sha1_git="",
+            url="",
+            payload_sha256=digest,
+            gzip_mtime=0,
+        )
         for file, digest in zip(
             FASHION_MNIST.files,
             (

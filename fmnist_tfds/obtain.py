@@ -135,7 +135,10 @@ class _Ladder:
             for file in missing:
                 self._attempts[file.name].append(attempt)
         self._error = self._error or failure_message.obtain_error(
-            missing, self._attempts, is_offline=self._options.offline
+            missing,
+            self._attempts,
+            is_offline=self._options.offline,
+            blocked_message=self._options.blocked_message,
         )
         for file in missing:
             attempts = tuple(self._attempts[file.name])

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from fmnist_tfds import artifacts, errors, obtain
-from fmnist_tfds.config import loader, settings
+from fmnist_tfds.config import loader, rewrites, settings, urls
 from fmnist_tfds.download import progress, results
 
 # What "default" means here: where the publisher serves the file.
@@ -37,7 +37,7 @@ class UrlInfo(Protocol):
 class ExactMirror(settings.Mirror):
     """A source whose URL is that of the one file that is asked of it."""
 
-    def url_for(self, filename: str) -> str:
+    def url_for(self, file: artifacts.Artifact) -> str:
         """The URL itself."""
         return self.url
 
@@ -65,20 +65,28 @@ class Plan:
         found: list[settings.Mirror] = []
         for mirror in self.options.mirrors:
             if mirror.url == ORIGINAL:
-                if is_ours(artifact.url):
-                    found.append(ExactMirror(url=artifact.url, insecure_tls=not verify_tls))
-            elif "{" in mirror.url:
-                found.append(mirror)
+                found += self._original(artifact, verify_tls=verify_tls)
+            elif urls.is_template(mirror.url):
+                # A store that names files by a digest that TFDS does not pin cannot be asked.
+                found += [] if mirror.lacks(artifact) else [mirror]
             else:
                 # A folder made by `mirror create` has every file under its digest: names clash.
                 base, mark, query = mirror.url.partition("?")
-                by_hash = f"{base.rstrip('/')}/{BY_HASH}/{artifact.sha256}{mark}{query}"
-                values = {f.name: getattr(mirror, f.name) for f in dataclasses.fields(mirror)}
-                found.append(ExactMirror(**{**values, "url": by_hash}))
-                found.append(mirror)
+                by_hash = f"{base.rstrip('/')}/{BY_HASH}/{{sha256}}{mark}{query}"
+                found += [dataclasses.replace(mirror, url=by_hash), mirror]
         return dataclasses.replace(
             self.options, mirrors=tuple(found), network=self._network(artifact)
         )
+
+    def _original(self, artifact: artifacts.Artifact, *, verify_tls: bool) -> list[settings.Mirror]:
+        rewritten = rewrites.apply(
+            settings.Mirror(url=artifact.url), self.options.rewrites, self.options.named
+        )
+        if rewritten:
+            return [_exactly(mirror) for mirror in rewritten]
+        if is_ours(artifact.url):
+            return [ExactMirror(url=artifact.url, insecure_tls=not verify_tls)]
+        return []
 
     def leaves_to_tfds(self, url: str) -> bool:
         """True if TFDS may fetch `url` itself, where no mirror has it."""
@@ -116,6 +124,10 @@ class Plan:
             return network
         longer_s = network.deadline_s + artifact.size_bytes / _SLOW_BYTES_PER_S
         return dataclasses.replace(network, deadline_s=longer_s)
+
+
+def _exactly(mirror: settings.Mirror) -> ExactMirror:
+    return ExactMirror(**{f.name: getattr(mirror, f.name) for f in dataclasses.fields(mirror)})
 
 
 def make(

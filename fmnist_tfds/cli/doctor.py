@@ -26,7 +26,7 @@ _NARROWEST_TABLE = 72
 
 
 def run(args: argparse.Namespace, found: settings.Settings) -> int:
-    """Examines and prints; 0 if the data is available, else 3.
+    """Examines and prints; 0 if the data is available or the request was printed, else 3.
 
     Raises:
         ConfigError: --html names a file that cannot be written.
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace, found: settings.Settings) -> int:
         print(report.allowlist, end="")
     else:
         print_report(report, rich_console.Console(highlight=False))
-    return 0 if report.ok else 3
+    # Where no way exists is just where the request is needed, also by a script.
+    return 0 if report.ok or args.allowlist else 3
 
 
 def _adopting(place: pathlib.Path) -> errors.FmnistError | None:

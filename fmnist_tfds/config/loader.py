@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from fmnist_tfds import artifacts, catalog, errors
-from fmnist_tfds.config import mirror_list, schema, secret_reference, settings, toml_file
+from fmnist_tfds.config import mirror_list, rewrites, schema, secret_reference, settings, toml_file
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # The first that is set is used.
@@ -86,6 +86,9 @@ def load(
         "default",
     )
     sources, off, notes = mirror_list.expand(listed, named, origins["mirrors"], dataset)
+    rules = toml.rewrites() if toml else ()
+    rewritten = [rewrites.apply(each, rules, tuple(named.values())) or [each] for each in sources]
+    sources = tuple(dict.fromkeys(mirror for each in rewritten for mirror in each))
     cache = pick(
         "cache.dir",
         cache_dir,
@@ -120,6 +123,9 @@ def load(
         adopt_local=_flag(adopts, "adopt_local", origins),
         config_file=toml.path if toml else None,
         origins=origins,
+        rewrites=rules,
+        named=tuple(named.values()),
+        blocked_message=toml.blocked_message() if toml else "",
         notes=notes,
     )
 

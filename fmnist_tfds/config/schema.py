@@ -24,7 +24,7 @@ _TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     dict: "a table",
-    list: "an array of tables, [[mirrors]]",
+    list: "an array of tables, [[…]]",
 }
 
 
@@ -90,7 +90,9 @@ def _problem(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
     wanted = _toml_type(hint)
     is_right = isinstance(value, (int, float) if wanted is float else wanted)
     if not is_right or (isinstance(value, bool) and wanted is not bool):
-        return f"expected {_TYPE_NAMES[wanted]}, got {kind_of(value)}"
+        is_plain = wanted is list and typing.get_args(hint) == (str,)
+        name = "an array" if is_plain else _TYPE_NAMES[wanted]
+        return f"expected {name}, got {kind_of(value)}"
     choices = metadata.get("choices") or _choices(hint)
     if choices and value not in choices:
         return f"expected one of {', '.join(choices)}; got something else"

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Literal
 
+from fmnist_tfds import artifacts
 from fmnist_tfds.config import schema, urls
 
 LOCAL_SCHEMES = ("file",)
@@ -39,7 +40,7 @@ class Mirror:
     """One place that serves the four files.
 
     Attributes:
-        url: base URL (ends in "/"), template holding "{filename}", or file:// URL of a folder.
+        url: base URL (ends in "/"), template with placeholders, or file:// URL of a folder.
         name: name in the TOML file, or "".
         proxy: proxy URL; "" for none; None: what the environment says.
         ca_bundle: PEM file of the authorities to trust here; None: what the environment says.
@@ -48,6 +49,7 @@ class Mirror:
         auth: how to authenticate, or None.
         insecure_tls: do not verify the certificate (the bytes are hash-pinned all the same).
         allow_http_redirect: follow a redirect from https to http.
+        user_agent: the User-Agent to send, "" for the general one.
     """
 
     url: str
@@ -59,6 +61,7 @@ class Mirror:
     auth: Auth | None = None
     insecure_tls: bool = False
     allow_http_redirect: bool = False
+    user_agent: str = ""
 
     @property
     def scheme(self) -> str:
@@ -70,12 +73,19 @@ class Mirror:
         """True where reading it opens no socket of ours."""
         return self.scheme in LOCAL_SCHEMES
 
-    def url_for(self, filename: str) -> str:
+    def url_for(self, file: artifacts.Artifact) -> str:
         """The URL of one file."""
-        if "{filename}" in self.url:
-            return self.url.replace("{filename}", filename)
+        if urls.is_template(self.url):
+            known = file.placeholders()
+            return urls.PLACEHOLDER.sub(lambda found: known[found.group(1)], self.url)
         base, mark, query = self.url.partition("?")
-        return f"{base.rstrip('/')}/{filename}{mark}{query}"
+        return f"{base.rstrip('/')}/{file.name}{mark}{query}"
+
+    def lacks(self, file: artifacts.Artifact) -> str:
+        """The placeholder of this template that nothing is known for, or ""."""
+        known = file.placeholders()
+        wanted = urls.PLACEHOLDER.findall(self.url)
+        return next((name for name in wanted if not known.get(name)), "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +102,21 @@ class Network:
     trust: Literal["system", "certifi"] = "system"
     proxy: str | None = None
     ca_bundle: pathlib.Path | None = None
+    user_agent: str = ""
+    limit_rate_bytes_per_s: int = schema.not_negative(0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One of the [[rewrites]]: URLs that begin with one text begin with others instead.
+
+    Attributes:
+        source: the beginning that is replaced; `from` in the file.
+        targets: what stands there instead, in the order to try them; `to` in the file.
+    """
+
+    source: str
+    targets: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +125,7 @@ class Environment:
 
     Attributes:
         proxies: scheme ("http", "https", "all") -> proxy URL.
-        no_proxy: comma-separated hosts, suffixes and networks that need no proxy.
+        no_proxy: hosts, suffixes and networks that need no proxy, between commas or blanks.
         ca_bundle: REQUESTS_CA_BUNDLE, else CURL_CA_BUNDLE, else SSL_CERT_FILE.
     """
 
@@ -144,6 +169,10 @@ class Settings:
         adopt_local: look in other tools' caches on this disk before asking the network.
         config_file: the TOML file that was read, or None.
         origins: dotted setting name -> where its value came from, for people.
+        rewrites: the [[rewrites]], in the order of the file; `mirrors` are rewritten already.
+        named: the [[mirrors]] of the file: a rewritten URL gets the credentials of the one whose
+            URL it now is, and of no other.
+        blocked_message: whom to ask where every source refused; "" for nobody in particular.
         notes: remarks on the settings that the user should see, such as a rewritten URL.
     """
 
@@ -156,6 +185,9 @@ class Settings:
     adopt_local: bool = False
     config_file: pathlib.Path | None = None
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rewrites: tuple[Rewrite, ...] = ()
+    named: tuple[Mirror, ...] = ()
+    blocked_message: str = ""
     notes: tuple[str, ...] = ()
 
     def route(self, mirror: Mirror, url: str) -> Route:

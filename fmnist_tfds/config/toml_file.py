@@ -15,7 +15,7 @@ import urllib.parse
 from typing import Any
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import schema, settings, urls
+from fmnist_tfds.config import rewrites, schema, settings, urls
 
 RESERVED_NAMES = ("default", "off")
 
@@ -33,7 +33,14 @@ class _TopLevel:
     network: dict[str, Any]
     cache: dict[str, Any]
     manual: dict[str, Any]
+    rewrites: list[Any]
+    messages: dict[str, Any]
     training: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Messages:
+    blocked: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +66,15 @@ class TomlFile:
         )
         return None if value is None else self._absolute(value)
 
+    def rewrites(self) -> tuple[settings.Rewrite, ...]:
+        """The [[rewrites]], in file order."""
+        return rewrites.read(self.table.get("rewrites", []), self.error)
+
+    def blocked_message(self) -> str:
+        """`blocked` of the table [messages], or ""."""
+        table = schema.check(self.table.get("messages", {}), _Messages, "[messages]", self.error)
+        return " ".join(str(table.get("blocked", "")).split())
+
     def network(self) -> tuple[settings.Network, frozenset[str]]:
         """The [network] table over the defaults, and which keys it sets."""
         table = schema.check(
@@ -69,6 +85,7 @@ class TomlFile:
             table["ca_bundle"] = self._existing(table["ca_bundle"], "[network].ca_bundle")
         if "proxy" in table:
             table["proxy"] = self._proxy(table["proxy"], "[network].proxy")
+        self._user_agent(table, "[network]")
         return settings.Network(**table), given
 
     def mirrors(self) -> dict[str, settings.Mirror]:
@@ -86,6 +103,7 @@ class TomlFile:
             table["url"] = urls.checked_mirror(
                 table["url"], f"{self.path}: {where}.url", self.path.parent
             )
+            self._user_agent(table, where)
             table["headers"] = self._headers(table.get("headers", {}), f"{where}.headers")
             if "auth" in table:
                 table["auth"] = self._auth(table["auth"], f"{where}.auth")
@@ -96,6 +114,11 @@ class TomlFile:
                 table["proxy"] = self._proxy(table["proxy"], f"{where}.proxy")
             found[name] = settings.Mirror(**table)
         return found
+
+    def _user_agent(self, table: dict[str, Any], where: str) -> None:
+        text = table.get("user_agent", "")
+        if not (text.isascii() and text.isprintable()):
+            raise self.error(f"{where}.user_agent: expected one line of ASCII")
 
     def _absolute(self, path: str) -> pathlib.Path:
         return (self.path.parent / pathlib.Path(path).expanduser()).absolute()

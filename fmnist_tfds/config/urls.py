@@ -5,6 +5,7 @@ Source: RFC 3986 for the parts of a URL.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import pathlib
 import re
@@ -15,6 +16,13 @@ from fmnist_tfds import errors
 WEBSITE_HOST = "fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 REST_BASE = "https://fashion-mnist.s3.eu-central-1.amazonaws.com/"
 _PORTS = {"http": 80, "https": 443}
+PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\}")
+PLACEHOLDERS = ("filename", "sha256", "md5", "sha1", "sha1_git", "size", "url_sha256")
+
+
+def is_template(url: str) -> bool:
+    """True if `url` says itself where each file lies: it holds a placeholder."""
+    return PLACEHOLDER.search(url) is not None
 
 
 def port_of(url: urllib.parse.SplitResult) -> int | None:
@@ -37,13 +45,19 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
     Raises:
         ConfigError: not a URL, or one that carries a password.
     """
+    for name in PLACEHOLDER.findall(entry):
+        if name not in PLACEHOLDERS:
+            nearest = difflib.get_close_matches(name, PLACEHOLDERS, n=1, cutoff=0.0)[0]
+            valid = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+            raise errors.ConfigError(
+                f"{where}: unknown placeholder {{{name}}}",
+                hint=f"the nearest valid one is {{{nearest}}}; there are {valid}",
+            )
     scheme, colon, _ = entry.partition("://")
     if not colon:
         folder = (base or pathlib.Path.cwd()) / pathlib.Path(entry).expanduser()
-        template = "{filename}" in entry
-        return folder.absolute().as_uri().replace("%7Bfilename%7D", "{filename}") + (
-            "" if template else "/"
-        )
+        uri = re.sub(r"%7B([a-z0-9_]+)%7D", r"{\1}", folder.absolute().as_uri())
+        return uri if is_template(entry) else f"{uri}/"
     try:
         parts = urllib.parse.urlsplit(entry)
         _ = parts.port
@@ -70,20 +84,25 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
     if parts.hostname == WEBSITE_HOST and parts.scheme == "https":
         # Website endpoints have no TLS; at least ten public code bases hard-code this address.
         return REST_BASE
-    return entry if "{filename}" in entry or parts.query else entry.rstrip("/") + "/"
+    return entry if is_template(entry) or parts.query else entry.rstrip("/") + "/"
 
 
 def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
-    """True if NO_PROXY exempts that host: "*", exact names, domain suffixes (with or without a
-    leading dot), addresses, CIDR networks, each optionally with ":port"."""
+    """True if NO_PROXY exempts that host.
+
+    Its entries stand between commas or blanks: "*", exact names, domain suffixes (with or without a
+    leading dot), addresses, CIDR networks, each optionally with ":port".
+    """
     host = host.lower().rstrip(".")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
-    for entry in filter(None, (e.strip().lower() for e in no_proxy.split(","))):
+    for entry in re.split(r"[,\s]+", no_proxy.strip().lower()):
         if entry == "*":
             return True
+        if not entry:
+            continue
         name, colon, wanted_port = entry.rpartition(":")
         if colon and wanted_port.isdigit() and "]" not in wanted_port and name.count(":") == 0:
             if port is None or int(wanted_port) != port:
@@ -169,5 +188,6 @@ def mask_urls(text: str) -> str:
 
 def mask_no_proxy(rules: str) -> str:
     """NO_PROXY fit to be shown: somebody may have put whole URLs there."""
+    rules = ",".join(re.split(r"[,\s]+", rules.strip()))
     shown = (mask_proxy(rule) if "@" in rule else rule for rule in rules.split(","))
     return ",".join(mask_url(rule) if "://" in rule else rule for rule in shown)

@@ -84,7 +84,7 @@ class Folder:
         return self._result
 
     def _why_not(self, file: catalog.SourceFile) -> causes.Explanation | None:
-        parts = urllib.parse.urlsplit(self._mirror.url_for(file.name))
+        parts = urllib.parse.urlsplit(self._mirror.url_for(file))
         path = pathlib.Path(urllib.request.url2pathname(parts.path))
         try:
             identity = identify.identify(path, dataset=self._dataset, expected=file)

@@ -143,7 +143,7 @@ class Probe:
     # --- http and https -------------------------------------------------------------------------
 
     def _over_http(self) -> None:
-        url = self._mirror.url_for(self._small.name)
+        url = self._mirror.url_for(self._small)
         route = credentials.route_to(self._options, self._mirror, url, self._secrets, home=True)
         self._route = route
         if why := responses.malformed_proxy(route):
@@ -266,7 +266,7 @@ class Probe:
     def _looked_again(self, why: causes.Explanation) -> causes.Explanation:
         if self._hops or why.cause != "reset":
             return why
-        url = self._mirror.url_for(self._small.name)
+        url = self._mirror.url_for(self._small)
         return handshake.last_words(url, self._route, self._options.network) or why
 
     def _after_redirect(self, why: causes.Explanation) -> causes.Explanation:

@@ -11,6 +11,8 @@ from fmnist_tfds.download.diagnosis import causes
 
 _MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
 _MOST_EVIDENCE = 160
+# A name or a digest, no size: those are numbers that may stand anywhere.
+_LEAST_TO_FOLD = 12
 
 # Source, cause, evidence; how often it was tried may differ from file to file.
 _Row = tuple[str, str, str]
@@ -21,6 +23,7 @@ def obtain_error(
     attempts: Mapping[str, Sequence[results.Attempt]],
     *,
     is_offline: bool,
+    blocked_message: str = "",
 ) -> errors.ObtainError:
     """The error for files that no source delivered; files that failed alike share one table.
 
@@ -28,6 +31,7 @@ def obtain_error(
         missing: the files.
         attempts: by file name.
         is_offline: the network is switched off for this job.
+        blocked_message: `blocked` of the TOML file's [messages], shown where every source refused.
     """
     # Sets: a file whose thread starts late asks a source that is known to be out last.
     groups: dict[frozenset[_Row], list[artifacts.Artifact]] = collections.defaultdict(list)
@@ -41,7 +45,14 @@ def obtain_error(
         rows = [row for row in most if row in alike]
         blocks.append("\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)]))
     failed = [a for f in missing for a in attempts.get(f.name, ()) if a.outcome == "failed"]
-    return errors.ObtainError("\n".join(blocks), hint=_hint(failed, is_offline=is_offline))
+    hint = _hint(failed, is_offline=is_offline)
+    if blocked_message and failed and all(_is_refusal(attempt) for attempt in failed):
+        hint = f"{blocked_message}; {hint}"
+    return errors.ObtainError("\n".join(blocks), hint=hint)
+
+
+def _is_refusal(attempt: results.Attempt) -> bool:
+    return attempt.cause != "" and causes.CAUSES[attempt.cause].is_refusal
 
 
 def _head(files: Sequence[artifacts.Artifact], rows: Sequence[_Row], *, is_offline: bool) -> str:
@@ -62,7 +73,10 @@ def _rows(file: artifacts.Artifact, attempts: Sequence[results.Attempt]) -> dict
     by_source: dict[str, list[results.Attempt]] = collections.defaultdict(list)
     for attempt in failed:
         # As the mirror list has it: a base URL, or a template.
-        source = attempt.url.removesuffix(file.name).replace(file.name, "{filename}")
+        source = attempt.url.removesuffix(file.name)
+        for name, value in file.placeholders().items():
+            if len(value) >= _LEAST_TO_FOLD:
+                source = source.replace(value, f"{{{name}}}")
         by_source[source].append(attempt)
     rows: dict[_Row, int] = {}
     for source, tries in by_source.items():

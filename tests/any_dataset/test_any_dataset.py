@@ -158,7 +158,7 @@ def test_original_address_is_the_last_mirror_only_where_the_list_says_so(mirror)
 
     def asked(**more):
         mirrors = plan.make(**more).sources(artifact).mirrors
-        return [m.url_for(artifact.name) for m in mirrors]
+        return [m.url_for(artifact) for m in mirrors]
 
     by_hash = f"https://m.example/by-hash/sha256/{artifact.sha256}"
     listed = [by_hash, f"https://m.example/{artifact.name}"]

@@ -6,8 +6,12 @@ import pathlib
 
 import pytest
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.config import loader, settings, urls
+
+
+def _named(name):
+    return artifacts.Artifact(name=name, size_bytes=1, sha256="0")
 
 
 def _toml(tmp_path: pathlib.Path, text: str) -> pathlib.Path:
@@ -48,9 +52,9 @@ def test_mirror_list_takes_names_folders_templates_and_default(tmp_path):
     path = _toml(tmp_path, '[[mirrors]]\nname = "corp"\nurl = "https://a.example/{filename}?x=1"\n')
     listed = f"corp, {tmp_path}, default"
     found = loader.load(mirrors=listed, config_file=path, environ={})
-    assert found.mirrors[0].url_for("F") == "https://a.example/F?x=1"
+    assert found.mirrors[0].url_for(_named("F")) == "https://a.example/F?x=1"
     assert found.mirrors[1].is_local
-    assert found.mirrors[1].url_for("F").endswith("/F")
+    assert found.mirrors[1].url_for(_named("F")).endswith("/F")
     assert len(found.mirrors) == 2 + len(catalog.FASHION_MNIST.mirrors)
 
 
@@ -75,7 +79,7 @@ def test_website_endpoint_over_https_is_rewritten_and_said():
 
 def test_file_name_goes_before_the_query_of_a_base_url():
     signed = loader.load(mirrors="https://a.example/fm/?sig=x", environ={}).mirrors[0]
-    assert signed.url_for("labels.gz") == "https://a.example/fm/labels.gz?sig=x"
+    assert signed.url_for(_named("labels.gz")) == "https://a.example/fm/labels.gz?sig=x"
 
 
 @pytest.mark.parametrize(

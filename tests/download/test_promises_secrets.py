@@ -146,10 +146,33 @@ def test_credentials_never_follow_a_mirror_from_https_down_to_http(tmp_path, mon
     assert plain == [None]
 
 
-def test_netrc_is_read_only_where_a_mirror_asks_for_it(tmp_path, netrc):
+def test_netrc_serves_the_hosts_that_it_names(tmp_path, netrc):
+    with family.Mirror(jobs.BODIES) as mirror:
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path / "1", mirror.url)))
+        other = mirror.url.replace("127.0.0.1", "localhost")
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path / "2", other)))
+    assert mirror.seen[0][1]["Authorization"] == _basic("ann", "from-netrc")
+    assert "Authorization" not in mirror.seen[1][1]
+
+
+def test_default_entry_of_netrc_is_for_nobody_here(tmp_path, netrc, monkeypatch):
+    path = tmp_path / "another"
+    path.write_text("default login ann password from-netrc\n")
+    monkeypatch.setenv("NETRC", str(path))
     with family.Mirror(jobs.BODIES) as mirror:
         assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror.url)))
     assert "Authorization" not in mirror.seen[0][1]
+
+
+def test_login_of_the_settings_beats_netrc(tmp_path, netrc, monkeypatch):
+    monkeypatch.setenv("TOKEN", "t0ken")
+    with family.Mirror(jobs.BODIES) as mirror:
+        by_auth = settings.Mirror(mirror.url, auth=settings.Auth("bearer", token="env:TOKEN"))
+        by_header = settings.Mirror(mirror.url, headers=(("authorization", "Basic eA=="),))
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path / "1", by_auth)))
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path / "2", by_header)))
+    sent = [{name.lower(): text for name, text in headers.items()} for _, headers in mirror.seen]
+    assert [headers["authorization"] for headers in sent] == ["Bearer t0ken", "Basic eA=="]
 
 
 def test_variables_of_the_process_count_only_as_the_settings_say(

@@ -65,6 +65,7 @@ class Cause:
             or the own line is down.
         keeps_part: what arrived may be the beginning of the right file and can be resumed.
         permission_helps: the firewall administrator can mend it.
+        is_refusal: somebody on the way, or the server, does not let this through.
         lacks_the_file: the source does not hold the file: permission would not help.
         note: one more sentence for docs/causes.md.
     """
@@ -80,6 +81,7 @@ class Cause:
     is_unreachable: bool = False
     keeps_part: bool = True
     permission_helps: bool = False
+    is_refusal: bool = False
     lacks_the_file: bool = False
     note: str = ""
 
@@ -92,48 +94,51 @@ _ROWS = (
           is_unreachable=True),
     Cause("connect-refused", "nothing accepts connections there, or a firewall refuses them",
           "check host and port; behind a proxy set HTTPS_PROXY", stage="tcp", is_transient=True,
-          disables_mirror=True, is_unreachable=True, permission_helps=True),
+          disables_mirror=True, is_unreachable=True, permission_helps=True, is_refusal=True),
     Cause("connect-timeout", "no connection was made in time",
           "the firewall may drop this address: allow it, or set HTTPS_PROXY", owner="own line",
           stage="tcp", is_transient=True, disables_mirror=True, is_silence=True,
-          is_unreachable=True, permission_helps=True),
+          is_unreachable=True, permission_helps=True, is_refusal=True),
     Cause("tls-untrusted", "the server's certificate is not trusted, expired, or for another host",
           "check the clock; for a private authority set ca_bundle or REQUESTS_CA_BUNDLE",
           stage="tls", disables_mirror=True),
     Cause("tls-intercepted",
           "a firewall re-signs TLS traffic with an authority that is not trusted here",
           "get that authority's PEM file from your network team: ca_bundle, or REQUESTS_CA_BUNDLE",
-          owner="interception", stage="tls", disables_mirror=True, permission_helps=True),
+          owner="interception", stage="tls", disables_mirror=True, permission_helps=True,
+          is_refusal=True),
     Cause("proxy-auth-required", "the proxy wants a user name and password",
           "put user:password into the proxy URL, http://user:password@proxy:port", owner="proxy",
-          stage="proxy", disables_mirror=True),
+          stage="proxy", disables_mirror=True, is_refusal=True),
     Cause("proxy-auth-ntlm", "the proxy wants NTLM or Negotiate (Kerberos) authentication",
           f"run a local proxy that speaks it, such as cntlm or px, and point "
           f"HTTPS_PROXY there; {_MANUAL}",
-          owner="proxy", stage="proxy", disables_mirror=True),
+          owner="proxy", stage="proxy", disables_mirror=True, is_refusal=True),
     Cause("proxy-denied", "a proxy or web filter refuses this address",
           f"ask for this host to be allowed in the proxy, use another mirror, {_MANUAL}",
-          owner="proxy", stage="proxy", disables_mirror=True, permission_helps=True),
+          owner="proxy", stage="proxy", disables_mirror=True, permission_helps=True,
+          is_refusal=True),
     Cause("captive-portal", "the network wants a login in a browser first",
           "open a browser, log in to the network, and run this again", owner="interception",
-          disables_mirror=True),
+          disables_mirror=True, is_refusal=True),
     Cause("waf-blocked", "the site's firewall or bot check refused the request",
-          "use another mirror, or try from another network"),
+          "use another mirror, or try from another network", is_refusal=True),
     Cause("user-agent-blocked", "the site refuses this kind of client",
-          "use another mirror"),
+          "set user_agent (in [network] or for the mirror) to one that is let through, or use "
+          "another mirror", is_refusal=True),
     Cause("geo-blocked", "the site is not available in this country, or for legal reasons",
-          f"use another mirror, {_MANUAL}"),
+          f"use another mirror, {_MANUAL}", is_refusal=True),
     Cause("rate-limited", "too many requests were made from this address",
           "wait, or use another mirror; share one copy with `fmnist-tfds serve`",
-          is_transient=True),
+          is_transient=True, is_refusal=True),
     Cause("object-missing-or-private", "the object store has no such file, or does not show it",
           "check the mirror's URL; a private store needs auth"),
     Cause("size-limited", "the server does not serve files of this size",
-          "use another mirror for this file", lacks_the_file=True),
+          "use another mirror for this file", lacks_the_file=True, is_refusal=True),
     Cause("auth-required", "the server wants credentials",
-          "give the mirror `auth` in the TOML file, or an entry in ~/.netrc"),
+          "give the mirror `auth` in the TOML file, or an entry in ~/.netrc", is_refusal=True),
     Cause("forbidden", "the server refuses access",
-          "check the mirror's URL and its rights, or use another mirror"),
+          "check the mirror's URL and its rights, or use another mirror", is_refusal=True),
     Cause("not-found", "the server has no such file",
           "check the mirror's URL: the file name is appended to it", lacks_the_file=True),
     Cause("server-error", "the server or a gateway before it failed",

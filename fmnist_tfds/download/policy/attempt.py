@@ -12,7 +12,7 @@ from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import credentials, library_logs, request, transfer
+from fmnist_tfds.download.transport import credentials, library_logs, limits, request, transfer
 from fmnist_tfds.formats import identify
 
 
@@ -28,6 +28,7 @@ class RunningAttempt:
         finished: set when the attempt is over.
         failures: the failed attempts so far, for the receipt.
         clock: monotonic seconds.
+        limiter: holds all attempts of the job to a rate, or None.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class RunningAttempt:
         finished: threading.Event,
         failures: Callable[[], list[dict[str, Any]]],
         clock: Callable[[], float],
+        limiter: limits.Limiter | None = None,
     ) -> None:
         self.mirror = mirror
-        self.watch = transfer.Watch(clock)
+        self.watch = transfer.Watch(clock, limiter)
         self.path: pathlib.Path | None = None
         self.attempt: results.Attempt | None = None
         self.error: errors.FmnistError | None = None
@@ -62,7 +64,7 @@ class RunningAttempt:
     @property
     def url(self) -> str:
         """The URL, masked."""
-        return urls.mask_url(self.mirror.url_for(self._file.name))
+        return urls.mask_url(self.mirror.url_for(self._file))
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""

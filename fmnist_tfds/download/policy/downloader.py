@@ -16,7 +16,7 @@ from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, hedging, mirror_health, projection, retry
-from fmnist_tfds.download.transport import credentials
+from fmnist_tfds.download.transport import credentials, limits
 
 _GRACE_S = 2.0
 _TURN_S = 120.0
@@ -96,6 +96,8 @@ class _Job:
         mirrors = [m for m in options.mirrors if m.is_local or not options.offline]
         self.health = mirror_health.Health(mirrors, store.mirror_memory(), wall())
         self.line = projection.Line()
+        rate = options.network.limit_rate_bytes_per_s
+        self.limiter = limits.Limiter(rate) if rate else None
         self.secrets = credentials.Secrets(loader.resolve_secret)
         self.stopped = threading.Event()
         self._noted: set[tuple[settings.Mirror, str]] = set()
@@ -119,7 +121,7 @@ class _Job:
     def overdue(self, file: artifacts.Artifact) -> results.FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = causes.named("deadline")
-        shown = [urls.mask_url(m.url_for(file.name)) for m in self.health.mirrors]
+        shown = [urls.mask_url(m.url_for(file)) for m in self.health.mirrors]
         unheard = [
             results.Attempt(url, "failed", late.cause, evidence=late.evidence) for url in shown
         ]
@@ -204,6 +206,7 @@ class _Job:
                 finished=finished,
                 failures=lambda: self._failures(file),
                 clock=self.clock,
+                limiter=self.limiter,
             )
             self._running[file.name].append(one)
             return one

@@ -153,6 +153,9 @@ class HedgedRound:
 
     def _is_far_off(self, one: attempt.RunningAttempt, now: float) -> bool:
         """True if it will not be done soon, or not before the deadline."""
+        limit = self._network.limit_rate_bytes_per_s
+        if limit and self._line.rate(now) > limit / 2:
+            return False  # it is as fast as the user lets it be
         left_s = self._paces[one].left_s()
         return self._is_known(one) and (now + left_s > self._deadline_s or left_s > _SOON_S)
 

@@ -136,9 +136,24 @@ def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dic
     elif home and auth and auth.type == "basic":
         user, password = secrets.resolve(auth.username), secrets.resolve(auth.password)
         found["Authorization"] = f"Basic {secrets.add_login(user, password)}"
-    elif home and auth and (login := requests.utils.get_netrc_auth(mirror.url)):
+    elif home and not _has_authorization(found) and (login := _netrc(mirror.url)):
         found["Authorization"] = f"Basic {secrets.add_login(*login)}"
     return found
+
+
+def _has_authorization(headers: dict[str, str]) -> bool:
+    return any(name.lower() == "authorization" for name in headers)
+
+
+def _netrc(url: str) -> tuple[str, str] | None:
+    """The login that ~/.netrc (or the file that NETRC names) has for the host of `url`.
+
+    Not its `default` entry: that is for hosts that its owner knows, not for every mirror.
+    """
+    host = urllib.parse.urlsplit(url).hostname
+    login = requests.utils.get_netrc_auth(url)
+    fallback = requests.utils.get_netrc_auth("https://no-host-has-this-name.invalid/")
+    return login if host and login and login != fallback else None
 
 
 def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.parse
 
 import requests
+import requests.cookies
 
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, responses
@@ -30,11 +31,18 @@ def follow(
     """
     network = asked.options.network
     mirror, secrets = asked.mirror, asked.secrets
+    agent = mirror.user_agent or network.user_agent
     # Resolved before the first hop, once: no secret is read while a server leads us around.
     headers_by_home = {
-        home: {**credentials.headers_for(mirror, secrets, home=home), **headers}
+        home: {
+            **({"User-Agent": agent} if agent else {}),
+            **credentials.headers_for(mirror, secrets, home=home),
+            **headers,
+        }
         for home in (True, False)
     }
+    # Some walls set a cookie and redirect to themselves. Kept for this file and mirror alone.
+    cookies = requests.cookies.RequestsCookieJar()
     url = asked.url
     home = True
     for _ in range(MOST + 1):
@@ -51,6 +59,7 @@ def follow(
             url,
             route=route,
             headers=headers_by_home[home],
+            cookies=cookies,
             connect_timeout_s=network.connect_timeout_s,
             read_timeout_s=network.read_timeout_s,
         )

@@ -35,7 +35,7 @@ class Request:
     @property
     def url(self) -> str:
         """The URL of the file at that mirror."""
-        return self.mirror.url_for(self.file.name)
+        return self.mirror.url_for(self.file)
 
 
 @dataclasses.dataclass(slots=True)

@@ -10,9 +10,13 @@ import contextlib
 import dataclasses
 import urllib.parse
 
+import urllib3.exceptions
+
 from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes, exceptions
-from fmnist_tfds.download.transport import handshake
+from fmnist_tfds.download.transport import handshake, redirects, request, session
+
+_MAY_BE_THE_AGENT = (403, 406)
 
 
 def from_exception(
@@ -37,6 +41,29 @@ def from_exception(
         issuer = _presented_issuer(url, route, timeout_s)
         return exceptions.from_exception(error, url=url, route=route, issuer=issuer)
     return found
+
+
+def from_refusal(asked: request.Request, status: int) -> causes.Explanation | None:
+    """That it is the User-Agent which is refused, where another honest one is let through."""
+    if status not in _MAY_BE_THE_AGENT:
+        return None
+    again = request.Reply()
+    compatible = {"Range": "bytes=0-0", "User-Agent": session.COMPATIBLE_AGENT}
+    try:
+        response = redirects.follow(asked, again, compatible)
+    except (OSError, ValueError, urllib3.exceptions.HTTPError):
+        return None  # what was seen first stands
+    if response is None:
+        return None
+    response.close()
+    if again.problem is not None or response.status_code not in (200, 206):
+        return None
+    agent = asked.mirror.user_agent or asked.options.network.user_agent or session.USER_AGENT
+    return causes.named(
+        "user-agent-blocked",
+        f"{status} for {agent!r}, {response.status_code} for {session.COMPATIBLE_AGENT!r}",
+        f"set user_agent = {session.COMPATIBLE_AGENT!r} for this mirror in the TOML file",
+    )
 
 
 def _presented_issuer(url: str, route: settings.Route, timeout_s: float) -> str:

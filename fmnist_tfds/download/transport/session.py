@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 import requests.adapters
+import requests.cookies
 import truststore
 import urllib3
 import urllib3.connection
@@ -24,7 +25,10 @@ from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes, certificates
 from fmnist_tfds.download.transport import happy_eyeballs
 
+# This program's name alone: sites block the names of the libraries that download for scripts.
 USER_AGENT = f"fmnist_tfds/{version.VERSION}"
+# As honest, in the form that browsers and the better crawlers have.
+COMPATIBLE_AGENT = f"Mozilla/5.0 (compatible; {USER_AGENT})"
 
 _watching = threading.local()
 
@@ -122,6 +126,7 @@ def request(
     *,
     route: settings.Route,
     headers: dict[str, str],
+    cookies: requests.cookies.RequestsCookieJar,
     connect_timeout_s: float,
     read_timeout_s: float,
 ) -> requests.Response:
@@ -130,7 +135,8 @@ def request(
     Args:
         url: what to ask for.
         route: proxy, trust and client certificate.
-        headers: sent besides User-Agent and Accept-Encoding.
+        headers: sent besides Accept-Encoding; one may be another User-Agent.
+        cookies: those of this attempt, each for its own host; gets what the response sets.
         connect_timeout_s: for the connection.
         read_timeout_s: for each read.
 
@@ -144,6 +150,7 @@ def request(
         verify = False
     with requests.Session() as session:
         session.trust_env = False
+        session.cookies = cookies
         adapter = _Adapter(context)
         session.mount("http://", adapter)
         session.mount("https://", adapter)

@@ -27,6 +27,7 @@ from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
     handshake,
     library_logs,
+    limits,
     redirects,
     request,
     second_look,
@@ -46,8 +47,11 @@ class Cancelled(Exception):  # noqa: N818 (not an error: another mirror was fast
 class Watch:
     """Progress of a running attempt, seen from another thread, and the way to cancel it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, limiter: limits.Limiter | None = None
+    ) -> None:
         self.clock = clock
+        self._limiter = limiter
         self.started = clock()
         self.is_connected = False
         self.received = 0
@@ -68,6 +72,8 @@ class Watch:
         """`count` bytes of the body came; raises Cancelled if the attempt was cancelled."""
         self.check()
         self.received += count
+        if self._limiter is not None:
+            self._cancelled.wait(self._limiter.take(count))
 
     def check(self) -> None:
         """Raises Cancelled if the attempt was cancelled."""
@@ -158,6 +164,7 @@ def _http(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
             reply.problem = responses.from_response(
                 response.status_code, response.headers, body, url=response.url, route=reply.route
             )
+            reply.problem = second_look.from_refusal(asked, response.status_code) or reply.problem
             return
         skip = offset if response.status_code == 200 else 0
         watch.resumed_at = offset - skip

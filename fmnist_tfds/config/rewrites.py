@@ -1,0 +1,113 @@
+"""[[rewrites]]: URLs that begin with one text begin with another instead. Pure.
+
+As Bazel's downloader has them, without its patterns: the longest beginning wins, several targets
+are tried in order, and what was rewritten is not rewritten again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fmnist_tfds import errors
+from fmnist_tfds.config import schema, settings
+
+Error = Callable[[str, str], errors.ConfigError]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    to: list[str]
+
+
+def read(tables: Sequence[Any], error: Error) -> tuple[settings.Rewrite, ...]:
+    """The [[rewrites]] of a TOML file, checked.
+
+    Args:
+        tables: as they stand in the file.
+        error: makes the exception of a message and a hint.
+
+    Raises:
+        ConfigError: made by `error`.
+    """
+    found = []
+    for number, table in enumerate(tables, start=1):
+        where = f"[[rewrites]] number {number}"
+        if not isinstance(table, dict):
+            raise error(f"{where}: expected a table, got {schema.kind_of(table)}", "")
+        # "from" is no name that a dataclass can have.
+        rest = {key: value for key, value in table.items() if key != "from"}
+        for key in rest:
+            if key != "to":
+                nearest = schema.nearest(key, ("from", "to"))
+                raise error(
+                    f"unknown key {key!r} in {where}", f"the nearest valid key is {nearest!r}"
+                )
+        targets = schema.check(rest, _Table, where, error).get("to", [])
+        source = table.get("from")
+        if not isinstance(source, str) or "://" not in source:
+            raise error(f"{where}.from: expected the beginning of a URL, with its scheme", "")
+        if not targets or not all(isinstance(to, str) and "://" in to for to in targets):
+            raise error(f"{where}.to: expected an array of beginnings of URLs, at least one", "")
+        found.append(settings.Rewrite(source, tuple(targets)))
+    if loop := _loop(found):
+        raise error(
+            f"[[rewrites]]: a loop: {loop} is rewritten to what is rewritten to it",
+            "what was rewritten is not rewritten again: one of the rules is not meant so",
+        )
+    return tuple(found)
+
+
+def apply(
+    mirror: settings.Mirror,
+    rules: Sequence[settings.Rewrite],
+    named: Sequence[settings.Mirror],
+) -> list[settings.Mirror]:
+    """What is asked instead of `mirror`, in order; [] where no rule is for it.
+
+    A target gets the settings of the named mirror whose URL it begins with, credentials included,
+    and else none: those of the mirror that is rewritten were meant for another host.
+
+    Args:
+        mirror: whose URL may be rewritten.
+        rules: the rules.
+        named: the [[mirrors]] of the TOML file.
+    """
+    matching = [rule for rule in rules if mirror.url.startswith(rule.source)]
+    if not matching:
+        return []
+    rule = max(matching, key=lambda each: len(each.source))
+    rest = mirror.url.removeprefix(rule.source)
+    found = []
+    for target in rule.targets:
+        url = target + rest
+        owners = [each for each in named if url.startswith(each.url.partition("{")[0])]
+        owner = max(owners, key=lambda each: len(each.url), default=None)
+        found.append(
+            dataclasses.replace(owner, url=url) if owner else settings.Mirror(url, mirror.name)
+        )
+    return found
+
+
+def _loop(rules: Sequence[settings.Rewrite]) -> str:
+    leads_to = {
+        rule.source: [
+            other.source
+            for other in rules
+            for to in rule.targets
+            # To itself is none: "https://" to "https://proxy.example/" is what people write.
+            if to.startswith(other.source) and other.source != rule.source
+        ]
+        for rule in rules
+    }
+    for start in leads_to:
+        seen, todo = set[str](), list(leads_to[start])
+        while todo:
+            here = todo.pop()
+            if here == start:
+                return start
+            if here not in seen:
+                seen.add(here)
+                todo += leads_to[here]
+    return ""

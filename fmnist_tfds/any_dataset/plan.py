@@ -23,6 +23,7 @@ ANY = artifacts.ArtifactSet(name="any", title="any data set", files=(), mirrors=
 BY_HASH = "by-hash/sha256"
 # Ten minutes suit files of 30 MB; a larger one gets as long as it takes at this speed.
 _SLOW_BYTES_PER_S = 100_000
+_LOOKED_AT = 4
 
 
 class UrlInfo(Protocol):
@@ -40,6 +41,19 @@ class ExactMirror(settings.Mirror):
     def url_for(self, file: artifacts.Artifact) -> str:
         """The URL itself."""
         return self.url
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OriginalHost(settings.Mirror):
+    """The publisher's host of some files, each at its own URL: for the doctor."""
+
+    def url_for(self, file: artifacts.Artifact) -> str:
+        """The original URL."""
+        return file.url
+
+    def lacks(self, file: artifacts.Artifact) -> str:
+        """The word for what it has not, of a file of another host."""
+        return "" if urllib.parse.urlsplit(file.url).netloc in self.url else "url"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,14 +80,9 @@ class Plan:
         for mirror in self.options.mirrors:
             if mirror.url == ORIGINAL:
                 found += self._original(artifact, verify_tls=verify_tls)
-            elif urls.is_template(mirror.url):
-                # A store that names files by a digest that TFDS does not pin cannot be asked.
-                found += [] if mirror.lacks(artifact) else [mirror]
             else:
-                # A folder made by `mirror create` has every file under its digest: names clash.
-                base, mark, query = mirror.url.partition("?")
-                by_hash = f"{base.rstrip('/')}/{BY_HASH}/{{sha256}}{mark}{query}"
-                found += [dataclasses.replace(mirror, url=by_hash), mirror]
+                # A store that names files by a digest that TFDS does not pin cannot be asked.
+                found += [each for each in _asked(mirror) if not each.lacks(artifact)]
         return dataclasses.replace(
             self.options, mirrors=tuple(found), network=self._network(artifact)
         )
@@ -92,6 +101,30 @@ class Plan:
         """True if TFDS may fetch `url` itself, where no mirror has it."""
         asks_original = any(mirror.url == ORIGINAL for mirror in self.options.mirrors)
         return asks_original and not self.options.offline and not is_ours(url)
+
+    def examined(
+        self, wanted: artifacts.ArtifactSet
+    ) -> tuple[settings.Settings, artifacts.ArtifactSet]:
+        """For the doctor: each mirror and each original host once, and a few files of each host.
+
+        Args:
+            wanted: all that the data set downloads.
+        """
+        by_host: dict[str, list[artifacts.Artifact]] = {}
+        for file in sorted(wanted.files, key=lambda each: each.size_bytes):
+            by_host.setdefault(urllib.parse.urlsplit(file.url).netloc, []).append(file)
+        few = tuple(file for files in by_host.values() for file in files[:_LOOKED_AT])
+        mirrors: list[settings.Mirror] = []
+        for mirror in self.options.mirrors:
+            if mirror.url != ORIGINAL:
+                mirrors += _asked(mirror)
+                continue
+            for files in by_host.values():
+                scheme, host, *_ = urllib.parse.urlsplit(files[0].url)
+                if is_ours(files[0].url):
+                    mirrors.append(OriginalHost(url=f"{scheme}://{host}/"))
+        options = dataclasses.replace(self.options, mirrors=tuple(mirrors))
+        return options, dataclasses.replace(wanted, files=few)
 
     def obtain(
         self,
@@ -124,6 +157,15 @@ class Plan:
             return network
         longer_s = network.deadline_s + artifact.size_bytes / _SLOW_BYTES_PER_S
         return dataclasses.replace(network, deadline_s=longer_s)
+
+
+def _asked(mirror: settings.Mirror) -> list[settings.Mirror]:
+    """What a mirror of the list stands for: `mirror create` puts every file under its digest."""
+    if urls.is_template(mirror.url):
+        return [mirror]
+    base, mark, query = mirror.url.partition("?")
+    by_hash = f"{base.rstrip('/')}/{BY_HASH}/{{sha256}}{mark}{query}"
+    return [dataclasses.replace(mirror, url=by_hash), mirror]
 
 
 def _exactly(mirror: settings.Mirror) -> ExactMirror:

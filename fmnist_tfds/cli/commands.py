@@ -163,6 +163,11 @@ def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from fmnist_tfds.cli import doctor
 
+    if args.dataset:
+        from fmnist_tfds.cli import any_dataset
+
+        made, wanted = any_dataset.plan_of(args), any_dataset.pinned(args.dataset)
+        return doctor.run(args, *made.examined(wanted))
     return doctor.run(args, flags.settings_of(args))
 
 
@@ -177,6 +182,7 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the request to send to the firewall administrator",
     )
+    _dataset_flag(parser)
 
 
 def _benchmark(args: argparse.Namespace) -> int:

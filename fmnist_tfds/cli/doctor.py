@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rich import console as rich_console
 from rich import text as rich_text
 
-from fmnist_tfds import errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.doctor import environment, findings, page, summary
 from fmnist_tfds.doctor import report as doctor
@@ -25,7 +25,11 @@ _STAGE_WIDTHS = {name: max(len(name), 5) + 1 for name in findings.STAGES}
 _NARROWEST_TABLE = 72
 
 
-def run(args: argparse.Namespace, found: settings.Settings) -> int:
+def run(
+    args: argparse.Namespace,
+    found: settings.Settings,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
+) -> int:
     """Examines and prints; 0 if the data is available or the request was printed, else 3.
 
     Raises:
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace, found: settings.Settings) -> int:
         report = doctor.examine(
             found,
             environment.check(loader.conventional_variables(), found),
-            adopting=_adopting,
+            adopting=_adopting if isinstance(dataset, catalog.Catalog) else None,
+            dataset=dataset,
             local=tool_folders.existing() if found.adopt_local else (),
         )
     if args.html:

@@ -6,13 +6,13 @@ import textwrap
 import urllib.parse
 from collections.abc import Sequence
 
-from fmnist_tfds import catalog, version
-from fmnist_tfds.config import urls
+from fmnist_tfds import artifacts, catalog, version
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.doctor import findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes
 
 
-def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str:
+def request(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) -> str:
     """The request as plain text, ready to be sent; lines of at most 78 columns."""
     remote = [s for s in sources if s.host and not s.address_problem]
     if not remote:
@@ -28,7 +28,7 @@ def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str
         f"Subject: allow the download of {dataset.title} ({_mb(total)}, public, read only)",
         "",
         *_paragraph(
-            f"We need four public files, {total:,} bytes in all, of the machine-learning data set "
+            f"We need {_count(dataset)}, {total:,} bytes in all, of the machine-learning data set "
             f"{dataset.title}. The fewest hosts that suffice:"
         ),
         "",
@@ -53,9 +53,8 @@ def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str
         "Why it is safe:",
         *_paragraph(
             "The sizes and SHA-256 digests above are pinned in the program. A file with any other "
-            "content is thrown away, whoever sends it. The files hold pixels and labels only: "
-            "nothing in them is ever run. Licence: MIT. If TLS is inspected on the way, that does "
-            "no harm either: the digests decide.",
+            f"content is thrown away, whoever sends it. {_nature(dataset)}"
+            "If TLS is inspected on the way, that does no harm either: the digests decide.",
             indent="  ",
         ),
     ]
@@ -64,8 +63,8 @@ def request(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> str
     lines += [
         "",
         "To check afterwards:",
-        f"  curl -sSI {fewest[0].url.replace('{filename}', '').rstrip('/')}/{_smallest(dataset)}",
-        "  fmnist-tfds doctor",
+        f"  curl -sSI {_smallest(fewest[0], dataset)}",
+        f"  fmnist-tfds doctor{_flag(dataset)}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -95,7 +94,7 @@ def _entry(url: str, why: str) -> _Entry:
 
 
 def _fewest(
-    remote: Sequence[findings.Source], dataset: catalog.Catalog
+    remote: Sequence[findings.Source], dataset: artifacts.ArtifactSet
 ) -> tuple[findings.Source, ...]:
     """One source, if one can serve all: a proved one first, then TLS, then fewest hosts."""
     names = {file.name for file in dataset.files}
@@ -126,7 +125,7 @@ def _may_help(source: findings.Source) -> bool:
 def _seen(source: findings.Source) -> str:
     host = source.host
     if not source.cause:
-        return f"{host}: reachable, all four files are there"
+        return f"{host}: reachable, and has what was looked for"
     by = f" (proxy {source.proxy})" if source.proxy else ""
     return f"{host}: {source.cause}{by}: {source.evidence}"
 
@@ -156,5 +155,26 @@ def _mb(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.0f} MB"
 
 
-def _smallest(dataset: catalog.Catalog) -> str:
-    return dataset.part("test", "labels").name
+def _smallest(source: findings.Source, dataset: artifacts.ArtifactSet) -> str:
+    """The URL of the smallest file that `source` may have."""
+    served = [file for file in dataset.files if file.name in source.serves] or dataset.files
+    file = min(served, key=lambda each: each.expected_bytes)
+    if isinstance(dataset, catalog.Catalog):
+        return settings.Mirror(source.url).url_for(file)
+    return urls.mask_url(file.url)
+
+
+def _count(dataset: artifacts.ArtifactSet) -> str:
+    count = len(dataset.files)
+    words = {1: "one public file", 4: "four public files"}
+    return words.get(count, f"{count:,} public files")
+
+
+def _nature(dataset: artifacts.ArtifactSet) -> str:
+    if not isinstance(dataset, catalog.Catalog):
+        return ""
+    return "The files hold pixels and labels only: nothing in them is ever run. Licence: MIT. "
+
+
+def _flag(dataset: artifacts.ArtifactSet) -> str:
+    return "" if isinstance(dataset, catalog.Catalog) else f" --dataset={dataset.name}"

@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import settings
 from fmnist_tfds.doctor import findings
 from fmnist_tfds.download import local_folder
@@ -21,14 +21,14 @@ Adopting = Callable[[pathlib.Path], errors.FmnistError | None]
 
 def at_hand(
     options: settings.Settings,
-    dataset: catalog.Catalog,
+    dataset: artifacts.ArtifactSet,
     adopting: Adopting | None,
     local: Sequence[pathlib.Path],
 ) -> list[findings.Source]:
     """The cache, if there is anything in it, manual_dir, if one is set, and other tools' caches."""
     found = []
-    cache = options.cache_dir / dataset.name
-    if any((cache / file.name).is_file() for file in dataset.files):
+    cache = options.cache_dir / dataset.cache_folder
+    if any((cache / file.cache_name).is_file() for file in dataset.files):
         found.append(_any_layout("cache", cache, dataset))
     places = [(str(place), place) for place in local]
     if options.manual_dir is not None:
@@ -46,7 +46,7 @@ def at_hand(
     return found
 
 
-def _any_layout(name: str, place: pathlib.Path, dataset: catalog.Catalog) -> findings.Source:
+def _any_layout(name: str, place: pathlib.Path, dataset: artifacts.ArtifactSet) -> findings.Source:
     lacking = {}
     for file in dataset.files:
         found = local_folder.find(place, file, dataset)
@@ -60,7 +60,7 @@ def _any_layout(name: str, place: pathlib.Path, dataset: catalog.Catalog) -> fin
 class Folder:
     """One file:// mirror; the files must have exactly the names that its URL gives them."""
 
-    def __init__(self, mirror: settings.Mirror, dataset: catalog.Catalog) -> None:
+    def __init__(self, mirror: settings.Mirror, dataset: artifacts.ArtifactSet) -> None:
         self._mirror, self._dataset = mirror, dataset
         self._result = findings.Source(
             mirror.url,
@@ -83,7 +83,7 @@ class Folder:
         """What was found so far."""
         return self._result
 
-    def _why_not(self, file: catalog.SourceFile) -> causes.Explanation | None:
+    def _why_not(self, file: artifacts.Artifact) -> causes.Explanation | None:
         parts = urllib.parse.urlsplit(self._mirror.url_for(file))
         path = pathlib.Path(urllib.request.url2pathname(parts.path))
         try:
@@ -97,7 +97,9 @@ class Folder:
         return causes.named("wrong-content", f"{path}: {identity.detail}")
 
 
-def _source(url: str, name: str, dataset: catalog.Catalog, lacking: _Lacking) -> findings.Source:
+def _source(
+    url: str, name: str, dataset: artifacts.ArtifactSet, lacking: _Lacking
+) -> findings.Source:
     why = next(iter(lacking.values()), None)
     outcome: findings.Outcome = "failed" if why else "ok"
     detail = why.evidence if why else f"{len(dataset.files)} files proved by their hashes"

@@ -13,7 +13,7 @@ import time
 import urllib.parse
 from collections.abc import Callable
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.doctor import contents, findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes, responses
@@ -27,6 +27,8 @@ from fmnist_tfds.download.transport import (
 )
 
 _CRAWL_S = 5.0
+# A file that is larger is judged by its first bytes alone.
+_MOST_WHOLE_BYTES = 8 << 20
 
 
 class Failed(Exception):  # noqa: N818 (the end of one probe, with its reason)
@@ -56,7 +58,7 @@ class Probe:
         self,
         mirror: settings.Mirror,
         options: settings.Settings,
-        dataset: catalog.Catalog,
+        dataset: artifacts.ArtifactSet,
         secrets: credentials.Secrets,
         folder: pathlib.Path,
         *,
@@ -161,11 +163,14 @@ class Probe:
             ):
                 self._step(name, step)
             self._answered, self._issuer = way.proxy_said, way.issuer
-        self._small_file()
+        if self._small.expected_bytes <= _MOST_WHOLE_BYTES:
+            self._small_file()
+        else:
+            self._skip("content")
+        self._beginnings()
         for name in ("proxy", "tls"):
             if name not in self._stages:
                 self._stages[name] = findings.Stage(name, "ok", None, "part of the request")
-        self._beginnings()
 
     def _step(self, name: str, step: Callable[[], handshake.Step]) -> None:
         start = self._clock()
@@ -200,11 +205,11 @@ class Probe:
         self._passed("content", first, f"{order.file.name} proved by its hash")
 
     def _beginnings(self) -> None:
-        """The first bytes of the other files, asked for by Range."""
+        """The first bytes of the files not looked at yet, asked for by Range."""
         start = self._clock()
         ranged = True
         for file in self._dataset.files:
-            if file == self._small:
+            if file.name in self._serves:
                 continue
             self._watch.check()
             found = contents.beginning(self._order(file))
@@ -213,6 +218,9 @@ class Probe:
                 self._lacks(found.why)
                 continue
             self._serves.append(file.name)
+            if "http" not in self._stages:
+                ms = (self._clock() - start) * 1000
+                self._stages["http"] = findings.Stage("http", "ok", ms, "the first bytes came")
             ranged = ranged and found.is_ranged
             if found.note and found.note not in self._notes:
                 self._notes.append(found.note)
@@ -237,10 +245,10 @@ class Probe:
     # --- bookkeeping ----------------------------------------------------------------------------
 
     @property
-    def _small(self) -> catalog.SourceFile:
-        return self._dataset.part("test", "labels")
+    def _small(self) -> artifacts.Artifact:
+        return min(self._dataset.files, key=lambda file: file.expected_bytes)
 
-    def _order(self, file: catalog.SourceFile) -> request.Request:
+    def _order(self, file: artifacts.Artifact) -> request.Request:
         part = self._folder / file.name
         part.unlink(missing_ok=True)
         return request.Request(

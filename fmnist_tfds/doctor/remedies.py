@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.doctor import findings, summary
 from fmnist_tfds.download.diagnosis import causes
 
 
 def suggest(
-    sources: Sequence[findings.Source], ok: bool, dataset: catalog.Catalog
+    sources: Sequence[findings.Source], ok: bool, dataset: artifacts.ArtifactSet
 ) -> tuple[findings.Remedy, ...]:
     """The remedies for what is in the way, most useful first."""
     found: list[findings.Remedy] = []
@@ -29,20 +29,27 @@ def suggest(
     return tuple(found)
 
 
-def by_hand(dataset: catalog.Catalog) -> findings.Remedy:
+def by_hand(dataset: artifacts.ArtifactSet) -> findings.Remedy:
     """How to carry the files over from another machine."""
+    folder = dataset.name
+    lines = ["# on a machine that has a network"]
+    if not isinstance(dataset, catalog.Catalog):
+        lines += [f"fmnist-tfds mirror create {dataset.name} --out={folder}"]
+        lines += ["# carry the folder over, then here"]
+        lines += [f'export FMNIST_TFDS_MIRRORS="$PWD/{folder}"']
+        return findings.Remedy("carry the files over by hand", "shell", "\n".join(lines))
     base = dataset.mirrors[0].rstrip("/") if dataset.mirrors else "https://mirror.example"
-    lines = ["# on a machine that has a network", "mkdir fashion-mnist && cd fashion-mnist"]
+    lines += [f"mkdir {folder} && cd {folder}"]
     lines += [f"curl -fLO {base}/{file.name}" for file in dataset.files]
     lines += ["sha256sum --check <<'END'"]
     lines += [f"{file.sha256}  {file.name}" for file in dataset.files]
     lines += ["END", "# carry the folder over, then here"]
-    lines += ["fmnist-tfds fetch --manual_dir=fashion-mnist"]
+    lines += [f"fmnist-tfds fetch --manual_dir={folder}"]
     return findings.Remedy("carry the four files over by hand", "shell", "\n".join(lines))
 
 
 def _working_first(
-    sources: Sequence[findings.Source], dataset: catalog.Catalog
+    sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet
 ) -> list[findings.Remedy]:
     names = {file.name for file in dataset.files}
     remote = [s for s in sources if s.host]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from fmnist_tfds import catalog, version
+from fmnist_tfds import artifacts, catalog, version
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.doctor import allowlist, findings, on_disk, probes, remedies, summary
 from fmnist_tfds.download.diagnosis import causes
@@ -35,7 +35,7 @@ def examine(
     *,
     adopting: on_disk.Adopting | None = None,
     local: Sequence[pathlib.Path] = (),
-    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     wall: Callable[[], float] = time.time,
@@ -86,7 +86,7 @@ def limit_s(options: settings.Settings) -> float:
 
 def _remote(
     options: settings.Settings,
-    dataset: catalog.Catalog,
+    dataset: artifacts.ArtifactSet,
     secrets: credentials.Secrets,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
@@ -107,7 +107,8 @@ def _remote(
             def make(m: settings.Mirror = mirror, p: pathlib.Path = place) -> _Probe:
                 if m.is_local:
                     return on_disk.Folder(m, dataset)
-                return probes.Probe(m, hurried, dataset, secrets, p, clock=clock, wall=wall)
+                mine = _served(m, dataset)
+                return probes.Probe(m, hurried, mine, secrets, p, clock=clock, wall=wall)
 
             looks.append(_Look(make, deadline, clock, sleep, is_off=_is_off(options, mirror)))
         for look in looks:
@@ -115,6 +116,12 @@ def _remote(
         for look in looks:
             look.wait()
         return [look.result() for look in looks]
+
+
+def _served(mirror: settings.Mirror, dataset: artifacts.ArtifactSet) -> artifacts.ArtifactSet:
+    """What `mirror` may have of the data set: the host of one file is not asked for another's."""
+    files = tuple(file for file in dataset.files if not mirror.lacks(file))
+    return dataset if files == dataset.files else dataclasses.replace(dataset, files=files)
 
 
 def _is_off(options: settings.Settings, mirror: settings.Mirror) -> bool:

@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from fmnist_tfds import catalog
+from fmnist_tfds import artifacts
 from fmnist_tfds.doctor import findings
 from fmnist_tfds.download.diagnosis import causes
 
@@ -69,7 +69,7 @@ def _heard(sources: Sequence[findings.Source]) -> bool:
     return any(s.passed("http") or s.passed("tls") for s in sources)
 
 
-def judge(sources: Sequence[findings.Source], dataset: catalog.Catalog) -> Verdict:
+def judge(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) -> Verdict:
     """The verdict on sources whose owners are known."""
     names = [file.name for file in dataset.files]
     complete = [s for s in sources if set(names) <= set(s.serves)]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 
-from fmnist_tfds import artifacts, errors
+from fmnist_tfds import artifacts, catalog, errors
 from fmnist_tfds.download import results
 from fmnist_tfds.download.diagnosis import causes
 
 _MANUAL = "put the four files in a folder and pass --manual_dir; see `fmnist-tfds doctor`"
+_MANUAL_ANY = (
+    "put the files, under any names, in a folder that FMNIST_TFDS_MANUAL_DIR names; see "
+    "`fmnist-tfds doctor --dataset=NAME`"
+)
 _MOST_EVIDENCE = 160
 # A name or a digest, no size: those are numbers that may stand anywhere.
 _LEAST_TO_FOLD = 12
@@ -45,7 +49,8 @@ def obtain_error(
         rows = [row for row in most if row in alike]
         blocks.append("\n".join([_head(files, rows, is_offline=is_offline), *_aligned(rows, most)]))
     failed = [a for f in missing for a in attempts.get(f.name, ()) if a.outcome == "failed"]
-    hint = _hint(failed, is_offline=is_offline)
+    is_ours = all(isinstance(file, catalog.SourceFile) for file in missing)
+    hint = _hint(failed, _MANUAL if is_ours else _MANUAL_ANY, is_offline=is_offline)
     if blocked_message and failed and all(_is_refusal(attempt) for attempt in failed):
         hint = f"{blocked_message}; {hint}"
     return errors.ObtainError("\n".join(blocks), hint=hint)
@@ -96,12 +101,12 @@ def _aligned(rows: Sequence[_Row], tries: Mapping[_Row, int]) -> list[str]:
     ]
 
 
-def _hint(failed: Sequence[results.Attempt], *, is_offline: bool) -> str:
+def _hint(failed: Sequence[results.Attempt], manual: str, *, is_offline: bool) -> str:
     common = collections.Counter(a.remedy for a in failed if a.remedy).most_common(1)
     first = common[0][0] if common else ""
     if is_offline:
         drop = "drop --offline, FMNIST_TFDS_OFFLINE and mirrors 'off'"
-        return f"{first}; or {drop}" if first else f"{drop}, or {_MANUAL}"
+        return f"{first}; or {drop}" if first else f"{drop}, or {manual}"
     if not first or "--manual_dir" in first:
-        return f"{first}; see `fmnist-tfds doctor`" if first else _MANUAL
-    return f"{first}; or {_MANUAL}"
+        return f"{first}; see `fmnist-tfds doctor`" if first else manual
+    return f"{first}; or {manual}"

@@ -108,6 +108,45 @@ def test_serve_of_a_folder_that_is_no_mirror_is_one_message(tmp_path, capsys):
     assert "no mirror folder" in capsys.readouterr().err
 
 
+def test_doctor_looks_at_the_hosts_of_a_data_set(mirror, loopback, capsys, monkeypatch):
+    served = loopback(mirror)
+    # The data set's own host, played by the loopback server.
+    plays = {
+        url.replace(made_up.HOST, served.url.rstrip("/")): info
+        for url, info in made_up.Builder.url_infos.items()
+    }
+    for url in plays:
+        path = mirror / url.removeprefix(served.url).partition("?")[0]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(made_up.BODIES[url.replace(served.url.rstrip("/"), made_up.HOST)])
+    here = plan.artifact_set("made_up", plays)
+    monkeypatch.setattr(tfds_pins, "artifact_set", lambda name: here)
+    assert main.run(["doctor", "--dataset=made_up", "--mirrors=default", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (source,) = document["sources"]
+    assert source["url"] == served.url
+    assert sorted(source["serves"]) == sorted(file.name for file in here.files)
+
+
+def test_doctor_says_what_stands_before_the_host_of_a_data_set(closed_port, capsys, monkeypatch):
+    url = f"http://127.0.0.1:{closed_port}/v1/train.tar.gz"
+    info = made_up.Builder.url_infos[f"{made_up.HOST}/v1/train.tar.gz"]
+    monkeypatch.setattr(
+        tfds_pins, "artifact_set", lambda name: plan.artifact_set("made_up", {url: info})
+    )
+    line = ["doctor", "--dataset=made_up", "--mirrors=default", "--deadline_s=20"]
+    assert main.run([*line, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert [source["cause"] for source in document["sources"]] == ["connect-refused"]
+    assert "mirror create made_up" in json.dumps(document["remedies"])
+    assert main.run([*line, "--allowlist"]) == 0
+    letter = capsys.readouterr().out
+    assert "one public file" in letter
+    assert info.checksum in letter
+    assert "doctor --dataset=made_up" in letter
+    assert "MIT" not in letter
+
+
 _EVERYWHERE = """
 import tensorflow_datasets as tfds
 import fmnist_tfds.everywhere
@@ -140,18 +179,77 @@ def test_two_processes_at_once_prepare_the_same_data_set(tmp_path, mirror):
     assert [process.communicate()[0].split()[-1:] for process in both] == [[b"20"], [b"20"]]
 
 
-def test_stock_fashion_mnist_is_prepared_from_the_real_files_without_a_network(tmp_path, real_data):
+def test_stock_fashion_mnist_is_prepared_from_the_real_files_and_read_without_a_network(
+    tmp_path, real_data
+):
     script = (
         "import fmnist_tfds, tensorflow_datasets as tfds\n"
         f"with fmnist_tfds.resilient(mirrors=[{str(real_data)!r}], offline=True):\n"
         "    builder = tfds.builder('fashion_mnist', data_dir='data')\n"
         "    builder.download_and_prepare()\n"
-        "print(builder.info.splits['train'].num_examples, builder.info.splits['test'].num_examples)"
+        "from fmnist_tfds.input_pipeline import make_train\n"
+        "train = make_train(1000, data_dir='data', name='fashion_mnist')\n"
+        "print(sum(len(y) for _, y in train), builder.info.splits['test'].num_examples)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1:] == ["60000 10000"], done.stderr[-2000:]
+
+
+_BEAM = """
+import apache_beam as beam
+import numpy as np
+import tensorflow_datasets as tfds
+import fmnist_tfds
+from made_up import made_up_dataset_builder as made_up
+
+EXTRA = f"{made_up.HOST}/a/extra.bin?version=1"
+
+
+class Numbers(beam.DoFn):
+    def __init__(self, manager):
+        self.manager = manager
+
+    def process(self, line):
+        # In a worker: the manager was pickled, and downloads there.
+        yield int(line), {"number": int(line) + len(self.manager.download(EXTRA).read_bytes())}
+
+
+class Counted(made_up.Builder, skip_registration=True):
+    name = "counted"
+    url_infos = made_up.Builder.url_infos
+
+    def _info(self):
+        number = tfds.features.Scalar(np.int64)
+        features = tfds.features.FeaturesDict({"number": number})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        folder = dl_manager.download_and_extract(f"{made_up.HOST}/v1/train.tar.gz")
+        lines = (folder / "train.txt").read_text().splitlines()
+        return {"train": beam.Create(lines) | beam.ParDo(Numbers(dl_manager))}
+
+
+with fmnist_tfds.resilient():
+    builder = Counted(data_dir="data", file_format="array_record")
+    options = beam.options.pipeline_options.PipelineOptions(["--direct_num_workers=1"])
+    config = tfds.download.DownloadConfig(beam_options=options, beam_runner="DirectRunner")
+    builder.download_and_prepare(download_config=config)
+print(min(made_up.numbers(builder, "train")))
+"""
+
+
+@pytest.mark.needs_build
+def test_beam_pipeline_downloads_in_its_workers(tmp_path, mirror):
+    done = subprocess.run(
+        [sys.executable, "-c", _BEAM],
+        cwd=tmp_path,
+        env={**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["5000"], done.stderr[-2000:]
 
 
 @pytest.mark.needs_build

@@ -205,13 +205,15 @@ class _Ladder:
         attempt: results.Attempt,
     ) -> None:
         is_canonical = identity.verdict == "genuine"
-        if not is_canonical:
-            try:
-                published = self._publish_copy(path, file, str(path))
-            except errors.StoreError as error:
-                # Genuine all the same: used where it lies.
+        try:
+            # Whatever was proved is in the cache from then on, so that the next command has it.
+            published = self._publish_copy(path, file, str(path))
+        except errors.StoreError as error:
+            # Genuine all the same: used where it lies.
+            if not is_canonical:
                 self._report.note(error.message)
-            else:
+        else:
+            if not is_canonical:
                 self._attempts[file.name].append(attempt)
                 self._have(file, published, str(path))
                 return

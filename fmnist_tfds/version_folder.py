@@ -13,7 +13,9 @@ the name of `aside`, and `put_back` restores it. Never imports TensorFlow.
 from __future__ import annotations
 
 import os
+import pathlib
 import secrets
+import stat
 from collections.abc import Iterable
 from typing import Any
 
@@ -95,18 +97,31 @@ def fault(folder: epath.Path, name: str, version: str = "") -> str:
     return ""
 
 
+def _looked_at(path: Any) -> tuple[bool, int, float]:
+    """Whether `path` is a folder, its size in bytes, and when it changed, seconds since 1970.
+
+    On a local disk not by epath: it asks for the owner's name, and fails where there is none, as
+    under the numbers that containers run by.
+    """
+    if "://" in os.fspath(path):
+        far = path.stat()
+        return far.is_directory, far.length, far.mtime
+    near = pathlib.Path(os.fspath(path)).stat()
+    return stat.S_ISDIR(near.st_mode), near.st_size, near.st_mtime
+
+
 def _split_fault(split: Any, file_format: str) -> str:
     if not split.num_examples:
         return f"split {split.name} is empty"
     sizes = {}
     for path in map(epath.Path, split.filepaths):
         try:
-            found = path.stat()
+            is_folder, size, _ = _looked_at(path)
         except OSError as error:
             return f"{path.name} is missing or cannot be read: {error.strerror}"
-        if found.is_directory or not found.length:
+        if is_folder or not size:
             return f"{path.name} is empty or no file"
-        sizes[path] = found.length
+        sizes[path] = size
     if file_format == "tfrecord":
         wanted = split.num_bytes + split.num_examples * _FRAME_BYTES
         if sum(sizes.values()) != wanted:
@@ -230,7 +245,7 @@ def sweep(final: epath.Path, orphans: Iterable[Any], *, now_s: float) -> None:
     names = [orphan.name for orphan in orphans]
     for stale in final.parent.glob(f"{constants.INCOMPLETE_PREFIX}*_{final.name}"):
         try:
-            newest = max(path.stat().mtime for path in (stale, *stale.iterdir()))
+            newest = max(_looked_at(path)[2] for path in (stale, *stale.iterdir()))
             # TFDS's name for its folder ends with the name that the folder is to have.
             is_orphan = any(name.endswith(stale.name) for name in names)
             if is_orphan or now_s - newest > _STALE_S:

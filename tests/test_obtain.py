@@ -255,8 +255,11 @@ def test_obtain_files_gives_paths_or_raises(tmp_path, no_network):
         mirrors="off", manual_dir=folder, cache_dir=tmp_path / "c", dataset=DATASET
     )
     assert set(paths) == set(BODIES)
+    # What was proved is in the cache from then on.
+    again = obtain.obtain_files(mirrors="off", cache_dir=tmp_path / "c", dataset=DATASET)
+    assert set(again) == set(BODIES)
     with pytest.raises(errors.ObtainError, match="switched off"):
-        obtain.obtain_files(mirrors="off", cache_dir=tmp_path / "c", dataset=DATASET)
+        obtain.obtain_files(mirrors="off", cache_dir=tmp_path / "other", dataset=DATASET)
 
 
 def test_insecure_tls_is_warned_about(tmp_path, closed_port):

@@ -159,7 +159,8 @@ def test_other_tools_caches_are_used_only_where_asked_for_and_before_the_network
         found = fmnist_tfds.obtain_files(mirrors=mirror.url, adopt_local=True, **cache)
         assert mirror.seen == []
         assert {path.parent for path in found.values()} == {keras}
-        fmnist_tfds.obtain_files(mirrors=mirror.url, **cache)
+        other = {**cache, "cache_dir": tmp_path / "another cache"}
+        fmnist_tfds.obtain_files(mirrors=mirror.url, **other)
         assert sorted(mirror.names()) == sorted(NAMES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import tempfile
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from rich import console as rich_console
 from rich import text as rich_text
 
-from fmnist_tfds import artifacts, catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.doctor import environment, findings, page, summary
 from fmnist_tfds.doctor import report as doctor
@@ -28,7 +29,7 @@ _NARROWEST_TABLE = 72
 def run(
     args: argparse.Namespace,
     found: settings.Settings,
-    dataset: artifacts.ArtifactSet = catalog.FASHION_MNIST,
+    dataset: artifacts.ArtifactSet | None = None,
 ) -> int:
     """Examines and prints; 0 if the data is available or the request was printed, else 3.
 
@@ -37,13 +38,13 @@ def run(
     """
     if args.html:
         _write(args.html, "")  # an unwritable place is told before the examination, not after
+    examine = functools.partial(doctor.examine, dataset=dataset) if dataset else doctor.examine
     waiting = f"looking at {len(found.mirrors)} sources, for {doctor.limit_s(found):.0f} s at most"
     with rich_console.Console(stderr=True).status(waiting):
-        report = doctor.examine(
+        report = examine(
             found,
             environment.check(loader.conventional_variables(), found),
-            adopting=_adopting if isinstance(dataset, catalog.Catalog) else None,
-            dataset=dataset,
+            adopting=_adopting if dataset is None else None,
             local=tool_folders.existing() if found.adopt_local else (),
         )
     if args.html:

@@ -6,10 +6,12 @@ import argparse
 import json
 import pathlib
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fmnist_tfds import errors
 from fmnist_tfds.cli import flags
+from fmnist_tfds.config import loader
 
 if TYPE_CHECKING:
     from fmnist_tfds.exchange import serve as serving
@@ -20,6 +22,7 @@ def adopt(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange.adopt import adopt as adopting
 
     adoption = adopting.adopt(args.path, args.out or flags.cache_folder(args))
+    _keep(args, adoption.files)
     if args.json:
         files = {name: str(path) for name, path in adoption.files.items()}
         print(json.dumps({"ok": True, "form": adoption.form, "files": files}, indent=2))
@@ -28,6 +31,17 @@ def adopt(args: argparse.Namespace) -> int:
         for path in adoption.files.values():
             print(path)
     return 0
+
+
+def _keep(args: argparse.Namespace, files: Mapping[str, pathlib.Path]) -> None:
+    """What was proved is in the cache from then on, also where --out names another folder."""
+    if args.out is None:
+        return
+    from fmnist_tfds import obtain
+
+    found = loader.load(cache_dir=args.cache_dir, manual_dir=args.out, mirrors="off")
+    outcome = obtain.obtain(found)
+    assert outcome.error is None or not files, outcome.error
 
 
 def plant(args: argparse.Namespace) -> int:
@@ -56,6 +70,7 @@ def bundle(args: argparse.Namespace) -> int:
         print(f"{written}  {written.stat().st_size:,} bytes")
         return 0
     adoption = bundles.import_(args.file, args.out or flags.cache_folder(args))
+    _keep(args, adoption.files)
     for path in adoption.files.values():
         print(path)
     return 0

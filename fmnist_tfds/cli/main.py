@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from fmnist_tfds import errors
+from fmnist_tfds import errors, version
 from fmnist_tfds.cli import commands as cli_commands
 from fmnist_tfds.cli import output
-from fmnist_tfds.config import schema
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,11 +34,18 @@ class _Parser(argparse.ArgumentParser):
         if unknown and not getattr(args, "takes_rest", False):
             command, name = args.parser, unknown[0].partition("=")[0]
             if not name.startswith("-"):
+                if "--out" in command._option_string_actions:
+                    raise errors.ConfigError(
+                        f"{command.prog}: unknown argument {name}",
+                        hint="a folder is named by its flag: --out=FOLDER",
+                    )
                 command.error(f"unknown argument {name}")
+            close = difflib.get_close_matches(name, command._option_string_actions, 1, 0.6)
             raise errors.ConfigError(
                 f"{command.prog}: unknown argument {name}",
-                hint="the nearest valid one is "
-                + schema.nearest(name, command._option_string_actions),
+                hint=f"the nearest valid one is {close[0]}"
+                if close
+                else f"`{command.prog} --help` shows what it takes",
             )
         args.rest = unknown
         return args
@@ -53,10 +61,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command; returns the exit code."""
+    _print_whatever_comes()
     parser = _parser()
     verbosity = 0
     as_json = "--json" in argv
     try:
+        argv = _as_meant(argv)
+        if argv[:1] == ["--version"]:
+            print(f"fmnist-tfds {version.VERSION}")
+            return 0
         if argv and argv[0].startswith("-") and argv[0] not in ("-h", "--help"):
             raise errors.ConfigError(
                 f"fmnist-tfds: expected a command, got {argv[0].partition('=')[0]}",
@@ -65,8 +78,7 @@ def run(argv: Sequence[str]) -> int:
             )
         if argv and not argv[0].startswith("-") and argv[0] not in cli_commands.COMMANDS:
             raise errors.ConfigError(
-                f"fmnist-tfds: there is no command {argv[0]!r}",
-                hint=f"the nearest one is {schema.nearest(argv[0], cli_commands.COMMANDS)!r}",
+                f"fmnist-tfds: there is no command {argv[0]!r}", hint=_meant(argv[0])
             )
         args = parser.parse_strictly(argv)
         if not hasattr(args, "run"):
@@ -92,6 +104,57 @@ def run(argv: Sequence[str]) -> int:
         return 130
     except SystemExit as stop:  # argparse after --help
         return int(stop.code or 0)
+
+
+def _print_whatever_comes() -> None:
+    """A path that a stream cannot encode is shown with escapes: the work is done by then."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+# What people type who know other programs.
+_SYNONYMS = {
+    **dict.fromkeys(("download", "get", "pull", "obtain"), "fetch"),
+    **dict.fromkeys(("check", "validate", "hash", "identify"), "verify"),
+    **dict.fromkeys(("prepare", "generate", "make"), "build"),
+    **dict.fromkeys(("diagnose", "diagnosis", "ping", "test", "status"), "doctor"),
+    **dict.fromkeys(("settings", "show", "env"), "config"),
+    **dict.fromkeys(("import", "convert", "use"), "adopt"),
+    **dict.fromkeys(("install", "cache"), "plant"),
+    **dict.fromkeys(("export", "pack", "zip"), "bundle"),
+    **dict.fromkeys(("server", "host"), "serve"),
+    **dict.fromkeys(("train", "demo", "start", "run"), "quickstart"),
+    **dict.fromkeys(("bench", "measure"), "benchmark"),
+}
+
+
+def _as_meant(argv: Sequence[str]) -> list[str]:
+    """`help COMMAND` and `version` as flags; hyphens in flags as the underscores that they are."""
+    words = list(argv)
+    if words[:1] == ["help"]:
+        return [*words[1:2], "--help"]
+    if words[:1] in (["version"], ["-V"]):
+        return ["--version"]
+    if words[:1] == ["completion"]:
+        return words
+    found: list[str] = []
+    for number, word in enumerate(words):
+        name, mark, value = word.partition("=")
+        if word == "--":
+            return found + words[number:]
+        is_flag = name.startswith("--") and "-" in name[2:]
+        found.append(f"--{name[2:].replace('-', '_')}{mark}{value}" if is_flag else word)
+    return found
+
+
+def _meant(word: str) -> str:
+    """The hint for a word that is no command."""
+    known = _SYNONYMS.get(word.lower())
+    close = difflib.get_close_matches(word.lower(), cli_commands.COMMANDS, n=1, cutoff=0.6)
+    if known or close:
+        return f"the nearest one is {known or close[0]!r}"
+    return "`fmnist-tfds --help` lists the commands"
 
 
 def _parser() -> _Parser:

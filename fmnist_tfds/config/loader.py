@@ -14,7 +14,15 @@ from typing import Any
 import platformdirs
 
 from fmnist_tfds import artifacts, catalog, errors
-from fmnist_tfds.config import mirror_list, rewrites, schema, secret_reference, settings, toml_file
+from fmnist_tfds.config import (
+    home,
+    mirror_list,
+    rewrites,
+    schema,
+    secret_reference,
+    settings,
+    toml_file,
+)
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # The first that is set is used.
@@ -94,7 +102,7 @@ def load(
         cache_dir,
         "CACHE_DIR",
         toml.folder("cache") if toml else None,
-        platformdirs.user_cache_path("fmnist_tfds", appauthor=False),
+        None,
     )
     manual = pick(
         "manual.dir", manual_dir, "MANUAL_DIR", toml.folder("manual") if toml else None, None
@@ -115,10 +123,10 @@ def load(
         is_offline, origins["offline"] = True, origins["mirrors"]
     return settings.Settings(
         mirrors=sources,
-        cache_dir=pathlib.Path(cache).expanduser().absolute(),
+        cache_dir=home.expanded(_default_cache() if cache is None else cache),
         network=dataclasses.replace(network, deadline_s=deadline),
         environment=_environment(env),
-        manual_dir=None if manual is None else pathlib.Path(manual).expanduser().absolute(),
+        manual_dir=None if manual is None else home.expanded(manual),
         offline=is_offline,
         adopt_local=_flag(adopts, "adopt_local", origins),
         config_file=toml.path if toml else None,
@@ -128,6 +136,13 @@ def load(
         blocked_message=toml.blocked_message() if toml else "",
         notes=notes,
     )
+
+
+def _default_cache() -> pathlib.Path:
+    """Where caches lie by the platform's rule; looked up only where no other place is named."""
+    if not os.environ.get("XDG_CACHE_HOME"):
+        home.folder("the cache", "--cache_dir or FMNIST_TFDS_CACHE_DIR")
+    return platformdirs.user_cache_path("fmnist_tfds", appauthor=False)
 
 
 def conventional_variables() -> dict[str, str]:

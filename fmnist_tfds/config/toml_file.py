@@ -15,7 +15,7 @@ import urllib.parse
 from typing import Any
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import rewrites, schema, settings, urls
+from fmnist_tfds.config import home, rewrites, schema, settings, urls
 
 RESERVED_NAMES = ("default", "off")
 
@@ -121,7 +121,7 @@ class TomlFile:
             raise self.error(f"{where}.user_agent: expected one line of ASCII")
 
     def _absolute(self, path: str) -> pathlib.Path:
-        return (self.path.parent / pathlib.Path(path).expanduser()).absolute()
+        return home.expanded(path if path.startswith("~") else self.path.parent / path)
 
     def _existing(self, path: str, where: str) -> pathlib.Path:
         absolute = self._absolute(path)
@@ -191,7 +191,7 @@ def read(path: str | os.PathLike[str]) -> TomlFile:
     Raises:
         ConfigError: it cannot be read, is not TOML, or has an unknown top-level key.
     """
-    absolute = pathlib.Path(path).expanduser().absolute()
+    absolute = home.expanded(path)
     try:
         table = tomllib.loads(absolute.read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,6 +12,7 @@ import re
 import urllib.parse
 
 from fmnist_tfds import errors
+from fmnist_tfds.config import home
 
 WEBSITE_HOST = "fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 REST_BASE = "https://fashion-mnist.s3.eu-central-1.amazonaws.com/"
@@ -55,7 +56,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
             )
     scheme, colon, _ = entry.partition("://")
     if not colon:
-        folder = (base or pathlib.Path.cwd()) / pathlib.Path(entry).expanduser()
+        folder = home.expanded(entry if entry.startswith("~") or not base else base / entry)
         uri = re.sub(r"%7B([a-z0-9_]+)%7D", r"{\1}", folder.absolute().as_uri())
         return uri if is_template(entry) else f"{uri}/"
     try:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from fmnist_tfds import atomic_file, catalog, errors
+from fmnist_tfds.config import home
 from fmnist_tfds.exchange import tool_folders
 from fmnist_tfds.formats import gzip_file
 
@@ -104,7 +105,7 @@ def plant(
     if tool not in _LAYOUTS:
         raise errors.ArgumentError(f"plant: expected one of {', '.join(TOOLS)}, got {tool!r}")
     layout = _LAYOUTS[tool]
-    place = _root(tool) if root is None else pathlib.Path(root).expanduser().absolute()
+    place = _root(tool) if root is None else home.expanded(root)
     wanted, kept = [], []
     for file in dataset.files:
         is_payload = layout.form == "payload"

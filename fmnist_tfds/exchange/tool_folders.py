@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pathlib
 
+from fmnist_tfds import errors
+from fmnist_tfds.config import home as homes
 from fmnist_tfds.config import loader
 
 _KAGGLE_INPUT = pathlib.Path("/kaggle/input")
@@ -15,17 +17,17 @@ _KAGGLE_INPUT = pathlib.Path("/kaggle/input")
 
 def keras_home() -> pathlib.Path:
     """What Keras calls KERAS_HOME."""
-    return _variable("KERAS_HOME") or pathlib.Path.home() / ".keras"
+    return _variable("KERAS_HOME") or _home("Keras's folder") / ".keras"
 
 
 def tfds_data_dir() -> pathlib.Path:
     """What TFDS calls data_dir."""
-    return _variable("TFDS_DATA_DIR") or pathlib.Path.home() / "tensorflow_datasets"
+    return _variable("TFDS_DATA_DIR") or _home("TFDS's data_dir") / "tensorflow_datasets"
 
 
 def paddle_home() -> pathlib.Path:
     """What Paddle calls DATA_HOME."""
-    return pathlib.Path.home() / ".cache" / "paddle" / "dataset"
+    return _home("Paddle's folder") / ".cache" / "paddle" / "dataset"
 
 
 def existing() -> list[pathlib.Path]:
@@ -34,7 +36,10 @@ def existing() -> list[pathlib.Path]:
 
 
 def _candidates() -> list[pathlib.Path]:
-    home = pathlib.Path.home()
+    try:
+        home = _home("other tools' folders")
+    except errors.ConfigError:
+        return []  # they lie in a home folder that this user has not
     cache = _variable("XDG_CACHE_HOME") or home / ".cache"
     hugging_face = _variable("HF_HOME") or cache / "huggingface"
     hub = _variable("HF_HUB_CACHE") or hugging_face / "hub"
@@ -56,4 +61,8 @@ def _candidates() -> list[pathlib.Path]:
 
 def _variable(name: str) -> pathlib.Path | None:
     value = loader.variable(name)
-    return pathlib.Path(value).expanduser() if value else None
+    return homes.expanded(value) if value else None
+
+
+def _home(what: str) -> pathlib.Path:
+    return homes.folder(what, "--root")

@@ -68,7 +68,11 @@ def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: An
         if why:
             raise _not_prepared(builder.name, folder, f": {why}")
         return builder
-    where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR)
+    try:
+        where = where.expanduser()
+    except RuntimeError as error:
+        raise _not_prepared(name, where, ": this user has no home folder; set data_dir") from error
     # tfds.builder(name) imports every data set of TFDS first: 0.4 s against 2 ms.
     found = _versions(where / name)
     for _ in range(_LOOKS):

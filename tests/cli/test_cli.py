@@ -118,9 +118,10 @@ def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
         (["build", "--num_shards=few"], "invalid int value: 'few'"),
         (["build", "mnist"], "unknown argument mnist"),
         (["bundle", "export", "f.zip", "--out=d"], "bundle export d/f.zip"),
-        (["--version"], "expected a command, got --version"),
+        (["--verison"], "expected a command, got --verison"),
         (["--verbosity=1", "fetch"], "flags stand behind the command"),
-        (["fetch", "data"], "`fmnist-tfds fetch --help` shows"),
+        (["fetch", "data"], "named by its flag: --out=FOLDER"),
+        (["config", "data"], "`fmnist-tfds config --help` shows"),
     ],
 )
 def test_usage_mistake_exits_2_with_one_message(arguments, said, capsys):

@@ -63,6 +63,7 @@ setuptools.setup(
             "pandas>=2",
             "pillow",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "types-requests",
         ],

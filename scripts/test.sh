@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold: ruff, mypy, then the tests (import laws included).
 # Uses the environment in $VIRTUAL_ENV or .venv; makes .venv with the extra `test` if there is none.
-# Arguments go to pytest: scripts/test.sh -k config
+# Arguments go to pytest: scripts/test.sh -k config. Two workers, a file to each at a time; -n 0 for one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VIRTUAL_ENV:-$PWD/.venv}"
@@ -15,7 +15,7 @@ if [ ! -x "$venv/bin/python" ]; then
   "$python" -m venv "$venv" || { rm -f "$venv"/bin/python*; exit 1; }
 fi
 # What the extra `test` brings; an environment of the day before yesterday may lack some of it.
-tools="absl dill hypothesis jinja2 matplotlib mypy pandas PIL pyarrow pytest ruff socks tensorflow_datasets"
+tools="absl dill hypothesis jinja2 matplotlib mypy pandas PIL pyarrow pytest ruff socks tensorflow_datasets xdist"
 if ! "$venv/bin/python" -c '
 import importlib.util, sys
 sys.exit(not all(map(importlib.util.find_spec, ["fmnist_tfds", *sys.argv[1:]])))' $tools; then
@@ -25,4 +25,4 @@ export PATH="$venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
 ruff check .
 ruff format --check .
 mypy
-exec python -m pytest "$@"
+exec python -m pytest -n 2 --dist=loadfile "$@"

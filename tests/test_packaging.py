@@ -36,7 +36,7 @@ def test_oldest_versions_are_every_lower_bound_and_nothing_else(setup):
 
 def test_test_script_looks_for_every_package_of_the_extra_test(setup):
     """Else it takes an environment that lacks one for complete, and tests fail there."""
-    modules = {"PySocks": "socks", "pillow": "PIL", "types-requests": None}
+    modules = {"PySocks": "socks", "pillow": "PIL", "types-requests": None, "pytest-xdist": "xdist"}
     names = [requirements.Requirement(text).name for text in setup["extras_require"]["test"]]
     (tools,) = re.findall(
         r'^tools="(.*)"$', (REPO / "scripts" / "test.sh").read_text(encoding="utf-8"), re.MULTILINE

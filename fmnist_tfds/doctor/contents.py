@@ -104,7 +104,7 @@ def clock_skew_s(date: str, now_s: float) -> float | None:
     """Seconds that `now_s` is ahead of a Date header; None where that cannot be read."""
     try:
         return round(now_s - email.utils.parsedate_to_datetime(date).timestamp(), 1)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one beyond the calendar
         return None
 
 

@@ -24,6 +24,7 @@ from fmnist_tfds.download.transport import (
     request,
     session,
     transfer,
+    watching,
 )
 
 _CRAWL_S = 5.0
@@ -40,7 +41,7 @@ class Failed(Exception):  # noqa: N818 (the end of one probe, with its reason)
         self.why = why
 
 
-class _Watch(transfer.Watch):
+class _Watch(watching.Watch):
     """Also knows when the first byte of the body came."""
 
     first_byte: float | None = None
@@ -82,7 +83,7 @@ class Probe:
         """Looks; `result` says what went wrong.
 
         Raises:
-            transfer.Cancelled: called off.
+            watching.Cancelled: called off.
         """
         try:
             with library_logs.hushed(self._secrets.mask):

@@ -19,7 +19,7 @@ from fmnist_tfds import artifacts, catalog, version
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.doctor import allowlist, findings, on_disk, probes, remedies, summary
 from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.transport import credentials, transfer
+from fmnist_tfds.download.transport import credentials, watching
 
 LONGEST_S = 60.0
 _MOST_PROBES = 3
@@ -180,7 +180,7 @@ class _Look:
         for number in range(1, _MOST_PROBES + 1):
             try:
                 self._probe.run()
-            except transfer.Cancelled:
+            except watching.Cancelled:
                 return
             found = dataclasses.replace(self._probe.result(), probes=number)
             time_left = self._deadline - self._clock() - _PAUSE_S

@@ -19,7 +19,8 @@ class Attempt:
 
     Attributes:
         url: masked.
-        outcome: "ok", "failed", or "cancelled" where another mirror was faster.
+        outcome: "ok", "failed", "part" where it sent a piece of the file, or "cancelled" where it
+            was not needed any more.
         cause: name of a cause (diagnosis/causes), or "".
         http_status: status of the last response, or None.
         bytes: body bytes received.

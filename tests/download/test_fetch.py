@@ -22,7 +22,7 @@ from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.cache import partial_files
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.policy import attempt, downloader, hedging, retry
-from fmnist_tfds.download.transport import credentials, request, transfer
+from fmnist_tfds.download.transport import credentials, request, transfer, watching
 
 DATASET, BODIES = family.make()
 pytestmark = pytest.mark.versions
@@ -116,10 +116,10 @@ def test_an_attempt_called_off_while_connecting_leaves_no_socket_open(tmp_path):
         options = _options(tmp_path, mirror.url)
         part = tmp_path / "part"
         order = request.Request(BIG, options.mirrors[0], options, part, DATASET, secrets)
-        watch = transfer.Watch()
+        watch = watching.Watch()
         watch.cancel()
         # A socket that nobody closed is a ResourceWarning, and warnings are errors.
-        with pytest.raises(transfer.Cancelled):
+        with pytest.raises(watching.Cancelled):
             transfer.run(order, watch)
         watch.close()
         gc.collect()

@@ -26,7 +26,7 @@ import trial
 
 from fmnist_tfds import catalog, obtain
 from fmnist_tfds.config import loader, settings
-from fmnist_tfds.download.transport import credentials, request, transfer
+from fmnist_tfds.download.transport import credentials, request, transfer, watching
 
 
 @contextlib.contextmanager
@@ -244,7 +244,7 @@ def speed(real: pathlib.Path | None, repeats: int = 7) -> Speed:
                 largest, mirror, effective, part, one, credentials.Secrets(loader.resolve_secret)
             )
             start = time.perf_counter()
-            transfer.run(order, transfer.Watch())
+            transfer.run(order, watching.Watch())
             times["transfer"].append(time.perf_counter() - start)
             start = time.perf_counter()
             obtain.obtain(effective, dataset=one)

@@ -196,6 +196,36 @@ def half_then_gone(request: Request, reply: Reply) -> None:
         reply.file(request, cut=len(reply.body) // 2)
 
 
+# --- walls --------------------------------------------------------------------------------------
+
+
+@_script
+def cookie_wall(request: Request, reply: Reply) -> None:
+    """Redirects to itself until the cookie that it sets comes back."""
+    if "seen=1" in request.headers.get("cookie", ""):
+        reply.file(request)
+    else:
+        headers = {"Location": request.target, "Set-Cookie": "seen=1; Path=/"}
+        reply.whole("302 Found", b"", headers)
+
+
+@_script
+def blocks_libraries(request: Request, reply: Reply) -> None:
+    agent = request.headers.get("user-agent", "").lower()
+    if any(name in agent for name in ("python-requests", "urllib", "curl", "wget")):
+        reply.whole("403 Forbidden")
+    else:
+        reply.file(request)
+
+
+@_script
+def browsers_only(request: Request, reply: Reply) -> None:
+    if request.headers.get("user-agent", "").startswith("Mozilla/"):
+        reply.file(request)
+    else:
+        reply.whole("403 Forbidden")
+
+
 # --- slow, silent, endless ----------------------------------------------------------------------
 
 

@@ -93,6 +93,8 @@ for _name, _script in (
     ("503 once, then good", "unavailable-then-ok"),
     ("redirect to the file", "redirect-ok"),
     ("four redirects in a row", "redirect-chain"),
+    ("a wall that sets a cookie and redirects to itself", "cookie-wall"),
+    ("403 for python-requests, urllib, curl and wget", "blocks-libraries"),
 ):
     _scripted(
         "odd but good",
@@ -173,6 +175,7 @@ for _name, _script, _alone in (
     ("GitHub: 429 page", "github-429", "rate-limited"),
     ("Cloudflare challenge", "cloudflare-challenge", "waf-blocked"),
     ("Cloudflare 1010", "cloudflare-1010", "user-agent-blocked"),
+    ("403 for all but browsers", "browsers-only", "user-agent-blocked"),
     ("Cloudflare 1009", "cloudflare-1009", "geo-blocked"),
     ("Akamai: access denied", "akamai", "waf-blocked"),
     ("Zscaler block page", "zscaler", "proxy-denied"),

@@ -14,7 +14,7 @@ import scripted
 from fmnist_tfds import obtain
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.diagnosis import responses
-from fmnist_tfds.download.transport import credentials, request, second_look, transfer
+from fmnist_tfds.download.transport import credentials, request, second_look, transfer, watching
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 LONGEST_S = 60.0
@@ -183,7 +183,7 @@ def test_server_that_says_late_that_it_wants_a_client_certificate_is_heard(lab, 
         order = request.Request(
             file, mirror, options, part, lab.dataset, credentials.Secrets(loader.resolve_secret)
         )
-        watch = transfer.Watch()
+        watch = watching.Watch()
         delivery = transfer.run(order, watch)
         watch.close()
         thread.join(LONGEST_S)

@@ -18,6 +18,7 @@ import time
 _ABANDONED_S = 600.0
 _STALE_S = 7 * 86_400.0
 _SUFFIX = ".part"
+_PIECE = ".piece"
 
 _in_use: set[pathlib.Path] = set()
 _in_use_lock = threading.Lock()
@@ -47,6 +48,11 @@ class Parts:
                     candidate.rename(own)
         return own
 
+    def piece(self, name: str) -> pathlib.Path:
+        """A private path for a piece out of the middle of file `name`: never a part to resume."""
+        token = secrets.token_hex(4)
+        return self._directory / f"{name}.{self._host}.{os.getpid()}.{token}{_PIECE}"
+
     def release(self, part: pathlib.Path, *, keep: bool) -> None:
         """Ends this process's use of `part`; without `keep` it is removed."""
         if not keep:
@@ -62,12 +68,16 @@ class Parts:
                 part.unlink()
 
     def clean(self) -> None:
-        """Removes parts that were not written to for a week."""
+        """Removes parts that were not written to for a week, and pieces that nobody writes."""
         now = time.time()
-        for part in self._all(""):
+        for path in self._all(""):
             with contextlib.suppress(OSError):
-                if now - part.stat().st_mtime > _STALE_S:
-                    part.unlink()
+                if now - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
+        with contextlib.suppress(OSError):
+            for piece in self._directory.glob(f"*{_PIECE}"):
+                if _age(piece) > _ABANDONED_S:
+                    piece.unlink(missing_ok=True)
 
     def activity(self, name: str) -> tuple[tuple[str, int], ...]:
         """A value that changes when any process's part of file `name` grows."""

@@ -31,7 +31,8 @@ class FileRecord(TypedDict, total=False):
     """What receipt.json says of one file: every field that there is.
 
     `url` and `sha256` stand only for a plain artifact, `route` only where a mirror served the
-    file, `note` only where the .gz is not canonical, `file_sha256` only where the cache holds it.
+    file, `note` only where the .gz is not canonical, `file_sha256` only where the cache holds it,
+    `pieces_from` only where other mirrors sent pieces of it.
     """
 
     source: str
@@ -45,6 +46,7 @@ class FileRecord(TypedDict, total=False):
     note: str
     route: RouteRecord
     failed_attempts: list[dict[str, Any]]
+    pieces_from: list[str]
 
 
 def write_json(path: pathlib.Path, document: Mapping[str, object]) -> None:

@@ -77,6 +77,10 @@ class Store:
         self.prepare()
         return self.parts.claim(file.cache_name)
 
+    def piece_path(self, file: artifacts.Artifact, start: int) -> pathlib.Path:
+        """A private path for the piece of `file` from byte `start` on."""
+        return self.parts.piece(f"{file.cache_name}-{start}")
+
     def prepare(self) -> None:
         """Makes the folders and proves that they can be written.
 

@@ -216,6 +216,11 @@ def _cut(chain: Sequence[BaseException], where: str) -> causes.Explanation | Non
         if isinstance(error, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)):
             return causes.named("connect-refused", f"{where}: the proxy cannot be used")
     for error in chain:
+        # Too many headers is an HTTPException itself, a line of more than 64 KiB a LineTooLong.
+        if type(error) is http.client.HTTPException or isinstance(error, http.client.LineTooLong):
+            said = "more headers than are read (100), or a line that is too long"
+            return causes.named("server-error", f"{where}: {said}")
+    for error in chain:
         if isinstance(error, (requests.exceptions.ChunkedEncodingError, http.client.HTTPException)):
             return causes.named("reset", f"{where}: the response is not valid HTTP")
     if any(isinstance(error, urllib3.exceptions.ProtocolError) for error in chain):

@@ -89,7 +89,7 @@ def from_response(
         )
     if signature := block_pages.recognise(status, lower, text.lower()):
         return causes.named(signature.cause, f"{by}: {signature.vendor}")
-    if 300 <= status < 400:
+    if 300 <= status < 400 and lower.get("location"):
         return _redirect(status, lower, url)
     if status == 511:
         return causes.named("captive-portal", f"{by}: network authentication required")
@@ -101,6 +101,9 @@ def from_response(
         return causes.named("rate-limited", f"{by}: asked to come back later")
     if status == 200:
         return _page(body_start, by)
+    if status < 400:
+        # 204, 205, 226, 304, a 3xx that leads nowhere, a 1xx that nothing follows.
+        return causes.named("server-error", f"{by}: an answer without the file")
     cause = _BY_STATUS.get(status, "server-error" if status >= 500 else "forbidden")
     return causes.named(cause, by)
 
@@ -168,6 +171,10 @@ def from_identity(
         )
     if verdict in ("html", "cloud-error"):
         return from_response(200, headers, body_start, url=url, route=settings.Route())
+    coding = next((v for k, v in headers.items() if k.lower() == "content-encoding"), "")
+    if verdict in ("unknown", "corrupt") and coding.lower() not in ("", "identity", "gzip"):
+        detail = f"the body is compressed ({coding.lower()!r}), which was not asked for"
+        return causes.named("wrong-content", detail, "something on the way compresses: avoid it")
     remedy = (
         "the mirror is a Git checkout without LFS: fetch the content there (git lfs pull)"
         if verdict == "lfs-pointer"

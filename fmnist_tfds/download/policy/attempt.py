@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import threading
 from collections.abc import Callable
@@ -12,7 +13,15 @@ from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.transport import credentials, library_logs, limits, request, transfer
+from fmnist_tfds.download.policy import segments
+from fmnist_tfds.download.transport import (
+    credentials,
+    library_logs,
+    limits,
+    request,
+    transfer,
+    watching,
+)
 from fmnist_tfds.formats import identify
 
 
@@ -45,12 +54,15 @@ class RunningAttempt:
         limiter: limits.Limiter | None = None,
     ) -> None:
         self.mirror = mirror
-        self.watch = transfer.Watch(clock, limiter)
+        self.watch = watching.Watch(clock, limiter)
         self.path: pathlib.Path | None = None
         self.attempt: results.Attempt | None = None
         self.error: errors.FmnistError | None = None
         self.retry_after = ""
         self.reached = 0
+        self.distrusted: list[settings.Mirror] = []
+        self._segments: segments.Segments | None = None
+        self._helpers: list[settings.Mirror] = []
         self._file = file
         self._options = options
         self._store = into
@@ -65,6 +77,13 @@ class RunningAttempt:
     def url(self) -> str:
         """The URL, masked."""
         return urls.mask_url(self.mirror.url_for(self._file))
+
+    def share(self, size_bytes: int) -> segments.Segments:
+        """Whoever fetches pieces of the end of the file puts them there; made when first asked."""
+        if self._segments is None:
+            self._segments = segments.Segments(size_bytes)
+            self.watch.enough = self._segments.is_reached
+        return self._segments
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
@@ -84,7 +103,7 @@ class RunningAttempt:
         try:
             with library_logs.hushed(self._secrets.mask):
                 attempt = self._try()
-        except transfer.Cancelled:
+        except watching.Cancelled:
             attempt = self._result("cancelled")
         except errors.FmnistError as error:
             attempt = self._stopped_by(error)
@@ -115,7 +134,7 @@ class RunningAttempt:
                 self.path = self._store.publish_known(part, self._file, identity, record)
                 return self._result("ok", status=reply.status)
             return self._result("failed", reply.problem, status=reply.status)
-        except transfer.Cancelled:
+        except watching.Cancelled:
             # Of use to the next attempt, unless another one has just delivered the file.
             is_here = self._store.path(self._file).exists()
             keep = not is_here and _is_worth_keeping(part, self._file, None)
@@ -133,11 +152,22 @@ class RunningAttempt:
         is_whole = found is not None and found.is_file(self._file)
         if is_whole and found and (found.verdict == "genuine" or not self._file.sha256):
             return request.Reply(), found
-        for _ in range(2):
+        for _ in range(3):
             reply = transfer.run(asked, self.watch)
             if reply.problem is not None:
                 return reply, None
+            boundary = self._join(part)
+            is_cut = self._segments is not None and not boundary
+            if is_cut and part.stat().st_size < self._file.size_bytes:
+                self.watch.is_copied = False  # the helper gave up: the rest from here
+                continue
             identity = self._identify(part)
+            if boundary and not identity.is_file(self._file):
+                # One of the two lied: this mirror goes on alone, and the digest will tell.
+                self.distrusted, self._helpers = self._helpers, []
+                os.truncate(part, boundary)
+                self.watch.is_copied = False
+                continue
             if identity.is_file(self._file):
                 return reply, identity
             if not reply.resumed_at or identity.verdict == "truncated":
@@ -152,6 +182,17 @@ class RunningAttempt:
             verdict, identity.detail, body_start=start, headers=reply.headers, url=asked.url
         )
         return reply, None
+
+    def _join(self, part: pathlib.Path) -> int:
+        """Appends what helpers fetched; where that begins, 0 where there is nothing."""
+        shared = self._segments
+        if shared is None:
+            return 0
+        shared.wait(self.watch.check)
+        if not shared.is_reached(part.stat().st_size):
+            return 0
+        boundary, self._helpers = shared.join(part)
+        return boundary
 
     def _identify(self, part: pathlib.Path) -> identify.Identity:
         return identify.identify(part, dataset=self._store.dataset, expected=self._file)
@@ -173,6 +214,10 @@ class RunningAttempt:
             remedy=self._secrets.mask(why.remedy) if why else "",
         )
 
+    def _pieces(self) -> receipts.FileRecord:
+        sent = [urls.mask_url(mirror.url_for(self._file)) for mirror in self._helpers]
+        return {"pieces_from": list(dict.fromkeys(sent))} if sent else {}
+
     def _record(self, reply: request.Reply) -> receipts.FileRecord:
         route = reply.route
         return {
@@ -184,6 +229,7 @@ class RunningAttempt:
                 "insecure_tls": route.insecure_tls,
             },
             "failed_attempts": self._failures(),
+            **self._pieces(),
         }
 
 

@@ -15,7 +15,7 @@ from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.policy import attempt, hedging, mirror_health, projection, retry
+from fmnist_tfds.download.policy import attempt, hedging, mirror_health, projection, retry, segments
 from fmnist_tfds.download.transport import credentials, limits
 
 _GRACE_S = 2.0
@@ -147,6 +147,11 @@ class _Job:
         while todo := self._candidates(retries):
             round_start = self.clock()
             outcome = self._hedged_round(file).run(todo)
+            for helper in outcome.helpers:
+                assert helper.attempt is not None
+                self._attempts[file.name].append(helper.attempt)
+                if helper.attempt.outcome == "failed" and helper.attempt.cause:
+                    self.health.failed(helper.mirror, helper.attempt.cause)
             for one in outcome.ended:
                 assert one.attempt is not None
                 self._attempts[file.name].append(one.attempt)
@@ -157,6 +162,13 @@ class _Job:
                     retries.failed(one.mirror, part_bytes=one.reached, is_transient=is_transient)
                     self._learn(one)
             if outcome.winner is not None:
+                for liar in dict.fromkeys(outcome.winner.distrusted):
+                    self.health.failed(liar, "checksum-mismatch")
+                    why = causes.named("checksum-mismatch", "a piece of the file was wrong")
+                    url = urls.mask_url(liar.url_for(file))
+                    self._attempts[file.name].append(
+                        results.Attempt(url, "failed", why.cause, evidence=why.evidence)
+                    )
                 self.health.served(outcome.winner.mirror)
                 return outcome.winner.path
             retries.end_round()
@@ -211,11 +223,32 @@ class _Job:
             self._running[file.name].append(one)
             return one
 
+        def help_out(
+            mirror: settings.Mirror,
+            shared: segments.Segments,
+            span: tuple[int, int],
+            finished: threading.Event,
+        ) -> segments.Helper:
+            return segments.Helper(
+                file,
+                mirror,
+                self.options,
+                self.store,
+                self.secrets,
+                segments=shared,
+                span=span,
+                finished=finished,
+                clock=self.clock,
+                limiter=self.limiter,
+            )
+
         return hedging.HedgedRound(
             file.name,
             self.options.network,
             self.health,
             start,
+            help_out,
+            size_bytes=file.size_bytes,
             line=self.line,
             started_s=self.started_s,
             deadline_s=self.deadline_s,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import progress
 from fmnist_tfds.download.diagnosis import causes
-from fmnist_tfds.download.policy import attempt, mirror_health, projection
+from fmnist_tfds.download.policy import attempt, mirror_health, projection, segments, splitting
 
 _POLL_S = 0.05
 # No mirror responded by then: ask all of them at once, so that a dead network is known soon.
@@ -31,9 +31,10 @@ _LINE_PAUSE_S = 20.0
 
 @dataclasses.dataclass(slots=True)
 class RoundResult:
-    """The attempt that delivered the file, or None; and all that ended."""
+    """The attempt that delivered the file, or None; helpers that sent pieces; all that ended."""
 
     winner: attempt.RunningAttempt | None = None
+    helpers: list[segments.Helper] = dataclasses.field(default_factory=list)
     ended: list[attempt.RunningAttempt] = dataclasses.field(default_factory=list)
 
 
@@ -45,6 +46,8 @@ class HedgedRound:
         network: when to hedge, and which attempt is too slow.
         state: health of the mirrors.
         start: starts one attempt; its event is set when the attempt is over.
+        start_helper: starts an attempt at a piece of the file.
+        size_bytes: of the whole file, 0 where it is not pinned.
         line: how fast all attempts of the job receive.
         started_s: moment of `clock` when the job began.
         deadline_s: moment of `clock` when the job must end.
@@ -59,7 +62,9 @@ class HedgedRound:
         network: settings.Network,
         state: mirror_health.Health,
         start: Callable[[settings.Mirror, threading.Event], attempt.RunningAttempt],
+        start_helper: splitting.Start,
         *,
+        size_bytes: int,
         line: projection.Line,
         started_s: float,
         deadline_s: float,
@@ -78,6 +83,9 @@ class HedgedRound:
         self._report = report
         self._stopped = stopped
         self._finished = threading.Event()
+        self._splitter = splitting.Splitter(
+            start_helper, size_bytes, self._finished, network.hedge_after_s / 2, clock
+        )
         self._running: list[attempt.RunningAttempt] = []
         self._speed: dict[attempt.RunningAttempt, tuple[float, int]] = {}
         self._paces: dict[attempt.RunningAttempt, projection.Pace] = {}
@@ -103,6 +111,7 @@ class HedgedRound:
             if outcome.winner or any(one.error for one in outcome.ended):
                 break
             self._guard(outcome)
+            self._split(outcome)
             self._make_room(outcome)
             if self._stopped.is_set() or self._clock() >= self._deadline_s:
                 self._end_all(outcome, causes.named("deadline"))
@@ -115,6 +124,16 @@ class HedgedRound:
         if self._sending():
             self._hedged[one] = self._line.rate(self._clock())
         self._running.append(one)
+
+    def _split(self, outcome: RoundResult) -> None:
+        """Lets another mirror send the end of the file while one sends its beginning."""
+        only = self._running[0] if len(self._running) == 1 else None
+        pace = self._paces.get(only) if only is not None else None
+        if helper := self._splitter.look(pace, self._waiting):
+            outcome.helpers.append(helper)
+        is_free = not self._splitter.is_helping
+        if is_free and only is not None and pace is not None and only.watch.received:
+            self._splitter.begin(only, pace, self._waiting)
 
     def _look(self, now: float) -> None:
         for one in self._running:
@@ -129,6 +148,8 @@ class HedgedRound:
     def _is_next_due(self, now: float, last_start: float) -> bool:
         if all(self._health.is_out(one.mirror) for one in self._running):
             return True
+        if self._splitter.is_helping:
+            return False
         silence_s = now - last_start
         if sending := self._sending():
             is_paused = now < self._no_hedge_before or not self._is_far_off(sending[0], now)
@@ -240,6 +261,8 @@ class HedgedRound:
         return None
 
     def _end_all(self, outcome: RoundResult, why: causes.Explanation | None) -> None:
+        if helper := self._splitter.end():
+            outcome.helpers.append(helper)
         for one in list(self._running):
             self._end(one, why or self._slower_than(outcome.winner, one), outcome)
 

@@ -12,7 +12,7 @@ WINDOW_S = 3.0
 
 
 class Watched(Protocol):
-    """What is looked at: `transfer.Watch`."""
+    """What is looked at: `transport.watching.Watch`."""
 
     received: int
     size: int

@@ -94,11 +94,11 @@ def retry_after_s(value: str, wall_s: float) -> float | None:
     """
     value = value.strip()
     if value.isdigit():
-        return float(value)
+        return float(value[:20])  # of thousands of digits the first are for ever as well
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return max(0.0, moment.timestamp() - wall_s)
+    except (ValueError, OverflowError):  # no date, or one beyond the calendar
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return max(0.0, moment.timestamp() - wall_s)

@@ -13,6 +13,8 @@ from fmnist_tfds.download.transport import credentials, request, session
 
 MOST = 10
 _STATUSES = (301, 302, 303, 307, 308)
+# No word of it is shown: it may hold a secret.
+_NO_ADDRESS = causes.named("insecure-redirect", "leads to what is no address")
 
 
 def follow(
@@ -55,20 +57,31 @@ def follow(
         if problem := responses.malformed_proxy(route) or session.unusable_certificates(route, url):
             reply.problem = problem
             return None
-        response = session.request(
-            url,
-            route=route,
-            headers=headers_by_home[home],
-            cookies=cookies,
-            connect_timeout_s=network.connect_timeout_s,
-            read_timeout_s=network.read_timeout_s,
-        )
+        try:
+            response = session.request(
+                url,
+                route=route,
+                headers=headers_by_home[home],
+                cookies=cookies,
+                connect_timeout_s=network.connect_timeout_s,
+                read_timeout_s=network.read_timeout_s,
+            )
+        except ValueError as error:
+            # requests looks at Location, too; its own exceptions speak of the URL asked for.
+            if isinstance(error, requests.RequestException):
+                raise
+            reply.problem = _NO_ADDRESS
+            return None
         location = response.headers.get("Location", "")
         if response.status_code not in _STATUSES or not location:
             return response
         response.close()
-        target = urllib.parse.urljoin(url, location)
-        if problem := _refusal(url, target, mirror):
+        try:
+            target = urllib.parse.urljoin(url, location)
+            problem = _refusal(url, target, mirror)
+        except ValueError:
+            problem = _NO_ADDRESS
+        if problem:
             reply.problem = problem
             return response
         url = target

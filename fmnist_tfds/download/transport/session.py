@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import http
+import http.client
 import pathlib
 import socket
 import ssl
@@ -29,6 +31,8 @@ from fmnist_tfds.download.transport import happy_eyeballs
 USER_AGENT = f"fmnist_tfds/{version.VERSION}"
 # As honest, in the form that browsers and the better crawlers have.
 COMPATIBLE_AGENT = f"Mozilla/5.0 (compatible; {USER_AGENT})"
+
+_MOST_INTERIM = 10
 
 _watching = threading.local()
 
@@ -66,12 +70,29 @@ def _watched(sock: socket.socket) -> socket.socket:
     return sock
 
 
+class _Response(http.client.HTTPResponse):
+    """Passes over every 1xx, not over 100 alone: 103 (early hints) comes unasked."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        answer = super()._read_status()  # type: ignore[misc]
+        for _ in range(_MOST_INTERIM):
+            if not 100 < answer[1] < 200 or answer[1] == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                break
+            http.client.parse_headers(self.fp)
+            answer = super()._read_status()  # type: ignore[misc]
+        return answer  # type: ignore[no-any-return]
+
+
 class _HTTPConnection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 
 
 class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connected(self)
 

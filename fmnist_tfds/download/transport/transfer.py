@@ -10,13 +10,10 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-import socket
-import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
 
 import requests
 
@@ -27,78 +24,32 @@ from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
     handshake,
     library_logs,
-    limits,
     redirects,
     request,
     second_look,
     session,
+    watching,
 )
 from fmnist_tfds.formats import identify
 
 _CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 8192
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-class Cancelled(Exception):  # noqa: N818 (not an error: another mirror was faster)
-    """The attempt was cancelled from outside."""
-
-
-class Watch:
-    """Progress of a running attempt, seen from another thread, and the way to cancel it."""
-
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, limiter: limits.Limiter | None = None
-    ) -> None:
-        self.clock = clock
-        self._limiter = limiter
-        self.started = clock()
-        self.is_connected = False
-        self.received = 0
-        self.size = 0
-        self.resumed_at = 0
-        self.is_copied = False
-        self._sockets: list[Any] = []
-        self._cancelled = threading.Event()
-
-    def connected(self, sock: Any) -> None:
-        """A connection was opened."""
-        self.is_connected = True
-        # A duplicate: TLS takes the socket itself over, and shutting either down wakes both.
-        self._sockets.append(sock.dup())
-        self.check()
-
-    def arrived(self, count: int) -> None:
-        """`count` bytes of the body came; raises Cancelled if the attempt was cancelled."""
-        self.check()
-        self.received += count
-        if self._limiter is not None:
-            self._cancelled.wait(self._limiter.take(count))
-
-    def check(self) -> None:
-        """Raises Cancelled if the attempt was cancelled."""
-        if self._cancelled.is_set():
-            raise Cancelled
-
-    def close(self) -> None:
-        """Closes the duplicated sockets; the attempt is over."""
-        for sock in self._sockets:
-            sock.close()
-
-    def cancel(self) -> None:
-        """Cancels the attempt, also while it waits for a socket."""
-        self._cancelled.set()
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
 class _Body(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-def run(asked: request.Request, watch: Watch) -> request.Reply:
+def run(
+    asked: request.Request, watch: watching.Watch, *, span: tuple[int, int] | None = None
+) -> request.Reply:
     """Copies; failures are explained in the result.
+
+    Args:
+        asked: the file, the mirror and the part.
+        watch: sees the progress, and cancels.
+        span: [start, stop) in bytes: only that piece, to a part of its own.
 
     Raises:
         Cancelled: `watch` was cancelled.
@@ -107,11 +58,13 @@ def run(asked: request.Request, watch: Watch) -> request.Reply:
     """
     reply = request.Reply()
     try:
-        if asked.mirror.scheme in settings.HTTP_SCHEMES:
+        if span is not None:
+            _piece(asked, watch, reply, span)
+        elif asked.mirror.scheme in settings.HTTP_SCHEMES:
             _http(asked, watch, reply)
         else:
             _opened(asked, watch, reply)
-    except (Cancelled, errors.FmnistError):
+    except (watching.Cancelled, errors.FmnistError):
         raise
     except FileNotFoundError:
         reply.problem = causes.named("not-found", "there is no such file")
@@ -136,7 +89,7 @@ def run(asked: request.Request, watch: Watch) -> request.Reply:
     return reply
 
 
-def _http(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
+def _http(asked: request.Request, watch: watching.Watch, reply: request.Reply) -> None:
     session.watch_connections(watch.connected)
     offset = _size(asked.part)
     response = redirects.follow(asked, reply, {"Range": f"bytes={offset}-"} if offset else {})
@@ -173,6 +126,32 @@ def _http(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
         reply.problem = _copy(asked, watch, _Raw(response), offset, skip, promised)
 
 
+def _piece(
+    asked: request.Request, watch: watching.Watch, reply: request.Reply, span: tuple[int, int]
+) -> None:
+    """Copies one piece; a mirror that serves no ranges of the file cancels itself."""
+    session.watch_connections(watch.connected)
+    start, stop = span
+    response = redirects.follow(asked, reply, {"Range": f"bytes={start}-{stop - 1}"})
+    if response is None:
+        return
+    with response:
+        reply.status, reply.headers = response.status_code, response.headers
+        if reply.problem is not None:
+            return
+        is_of_it = _promised(response) in (None, asked.file.size_bytes)
+        if response.status_code != 206 or not _continues(response, start) or not is_of_it:
+            raise watching.Cancelled
+        left, body = stop - start, _Raw(response)
+        with _appending(asked.part, 0) as sink:
+            while left and (chunk := body.read(min(left, _CHUNK_BYTES))):
+                watch.arrived(len(chunk))
+                _write(sink, chunk[:left], asked)
+                left -= min(left, len(chunk))
+        if left:
+            reply.problem = causes.named("truncated", f"{left:,} bytes of the piece are missing")
+
+
 class _Raw:
     """The body as it came over the wire, whatever Content-Encoding says."""
 
@@ -199,11 +178,17 @@ def _promised(response: requests.Response) -> int | None:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         return int(found.group(3)) if found and found.group(3) != "*" else None
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
+    # Python refuses to convert thousands of digits; no file has so many bytes.
+    return int(length) if length.isdigit() and len(length) < 20 else None
 
 
 def _copy(
-    asked: request.Request, watch: Watch, body: _Body, offset: int, skip: int, promised: int | None
+    asked: request.Request,
+    watch: watching.Watch,
+    body: _Body,
+    offset: int,
+    skip: int,
+    promised: int | None,
 ) -> causes.Explanation | None:
     """Appends the body to the part.
 
@@ -233,6 +218,8 @@ def _copy(
             if crossed and _is_complete(asked, sink):
                 # A body without (right) end whose beginning is the file: it is here.
                 sink.truncate(asked.file.size_bytes)
+                return None
+            if watch.enough is not None and watch.enough(written):
                 return None
             if written > limit:
                 return causes.named("too-large", f"more than {limit:,} bytes came; stopped")
@@ -273,7 +260,7 @@ def _head(response: requests.Response) -> bytes:
         return b""
 
 
-def _opened(asked: request.Request, watch: Watch, reply: request.Reply) -> None:
+def _opened(asked: request.Request, watch: watching.Watch, reply: request.Reply) -> None:
     """file:// with the standard library, every other scheme with fsspec."""
     if asked.mirror.scheme == "file":
         parts = urllib.parse.urlsplit(asked.url)

@@ -1,0 +1,236 @@
+"""One large file from two mirrors at once: the end is taken over while the beginning still comes.
+
+One attempt fetches the file from its beginning, as ever, by a request for all of it. Another mirror
+fetches the second half of what is left; when that is here, the boundary moves down to it, and the
+next half may be taken. Who reaches the boundary before the helper is done waits for it, or drops
+its piece where less than half of that is here. The digest of the whole decides: no mirror need be
+trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shutil
+import threading
+from collections.abc import Callable
+
+from fmnist_tfds import artifacts, errors
+from fmnist_tfds.config import settings, urls
+from fmnist_tfds.download import results
+from fmnist_tfds.download.cache import store as stores
+from fmnist_tfds.download.diagnosis import causes
+from fmnist_tfds.download.transport import (
+    credentials,
+    library_logs,
+    limits,
+    request,
+    transfer,
+    watching,
+)
+
+# Less is not worth another request.
+LEAST_BYTES = 2 << 20
+
+
+class Segments:
+    """Who has what of one file; shared by the attempt at its beginning and its helper.
+
+    Args:
+        size_bytes: of the whole file.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._lock = threading.Condition()
+        self._helping: watching.Watch | None = None
+        self._stop = size_bytes
+        self._size = size_bytes
+        self._pending: int | None = None
+        self._pieces: list[tuple[pathlib.Path, settings.Mirror]] = []
+
+    def take(self, written: int) -> tuple[int, int] | None:
+        """The second half of what is left, [start, stop) in bytes; None where that is too little.
+
+        Args:
+            written: how much of the beginning is here.
+        """
+        with self._lock:
+            if self._pending is not None or self._stop - written < 2 * LEAST_BYTES:
+                return None
+            self._pending = written + (self._stop - written) // 2
+            return self._pending, self._stop
+
+    def by(self, helping: watching.Watch) -> None:
+        """Who fetches the piece that was taken."""
+        with self._lock:
+            self._helping = helping
+
+    def came(self, start: int, piece: pathlib.Path, mirror: settings.Mirror) -> bool:
+        """The piece from `start` on is here; False where it was overtaken and is of no use."""
+        with self._lock:
+            if self._pending != start:
+                return False
+            self._pending, self._stop = None, start
+            self._pieces.insert(0, (piece, mirror))
+            self._lock.notify_all()
+            return True
+
+    def gave_up(self, start: int) -> None:
+        """The piece from `start` on will not come."""
+        with self._lock:
+            if self._pending == start:
+                self._pending = None
+                self._lock.notify_all()
+
+    def is_reached(self, written: int) -> bool:
+        """True if the beginning now meets the pieces, or one that is worth waiting for."""
+        with self._lock:
+            if self._pending is not None and written >= self._pending:
+                if self._is_half_done():
+                    return True
+                self._pending = None
+            return written >= self._stop < self._size
+
+    def _is_half_done(self) -> bool:
+        helping = self._helping
+        return helping is not None and helping.received * 2 >= helping.size
+
+    def wait(self, check: Callable[[], None]) -> None:
+        """Waits for the piece that is under way, if one is.
+
+        Args:
+            check: called now and then; what it raises ends the waiting.
+        """
+        with self._lock:
+            while self._pending is not None:
+                check()
+                self._lock.wait(0.1)
+
+    def join(self, part: pathlib.Path) -> tuple[int, list[settings.Mirror]]:
+        """Appends the pieces to the beginning; where they begin, and who sent them.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with self._lock:
+            senders = [mirror for _, mirror in self._pieces]
+            with part.open("r+b") as whole:
+                whole.seek(self._stop)
+                whole.truncate()
+                for piece, _ in self._pieces:
+                    with piece.open("rb") as stream:
+                        shutil.copyfileobj(stream, whole, 1 << 20)
+            boundary = self._stop
+        self.drop()
+        return boundary, senders
+
+    def drop(self) -> None:
+        """Removes the pieces; the file comes from one mirror from now on."""
+        with self._lock:
+            for piece, _ in self._pieces:
+                with contextlib.suppress(OSError):
+                    piece.unlink()
+            self._pieces.clear()
+            self._pending, self._stop = None, self._size
+            self._lock.notify_all()
+
+
+class Helper:
+    """An attempt at one piece, in a thread of its own; it looks like any other from outside.
+
+    Args:
+        file: of which file.
+        mirror: where from.
+        options: time-outs, proxies, trust.
+        into: the cache, for the piece.
+        secrets: resolves and masks what the request needs.
+        segments: whom the piece is for.
+        span: [start, stop) in bytes.
+        finished: set when it is over.
+        clock: monotonic seconds.
+        limiter: holds all attempts of the job to a rate, or None.
+    """
+
+    def __init__(
+        self,
+        file: artifacts.Artifact,
+        mirror: settings.Mirror,
+        options: settings.Settings,
+        into: stores.Store,
+        secrets: credentials.Secrets,
+        *,
+        segments: Segments,
+        span: tuple[int, int],
+        finished: threading.Event,
+        clock: Callable[[], float],
+        limiter: limits.Limiter | None = None,
+    ) -> None:
+        self.mirror = mirror
+        self.watch = watching.Watch(clock, limiter)
+        self.watch.size = span[1] - span[0]
+        self.attempt: results.Attempt | None = None
+        self.error: errors.FmnistError | None = None
+        self.path: pathlib.Path | None = None
+        self.retry_after = ""
+        self.reached = 0
+        self.url = urls.mask_url(mirror.url_for(file))
+        segments.by(self.watch)
+        self._segments, self._span, self._clock = segments, span, clock
+        self._store, self._secrets, self._finished = into, secrets, finished
+        self._asked = request.Request(
+            file, mirror, options, into.piece_path(file, span[0]), into.dataset, secrets
+        )
+        self._thread = threading.Thread(target=self._run, name=f"piece-{file.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def start(self) -> int:
+        """Where its piece begins, in bytes."""
+        return self._span[0]
+
+    def call_off(self, why: causes.Explanation | None) -> results.Attempt:
+        """Ends it from outside; `why` is None where it is only not needed any more."""
+        self.watch.cancel()
+        self._segments.gave_up(self._span[0])
+        if self.watch.is_connected:
+            self._thread.join(0.5)
+        return self.attempt or self._result("failed" if why else "cancelled", why)
+
+    def _run(self) -> None:
+        attempt = self._result("cancelled")
+        is_kept = False
+        try:
+            with library_logs.hushed(self._secrets.mask):
+                reply = transfer.run(self._asked, self.watch, span=self._span)
+            if reply.problem is not None:
+                attempt = self._result("failed", reply.problem, reply.status)
+            else:
+                is_kept = self._segments.came(self._span[0], self._asked.part, self.mirror)
+                attempt = self._result("part" if is_kept else "cancelled", None, reply.status)
+        except watching.Cancelled:
+            pass
+        except errors.FmnistError as error:
+            # The attempt at the beginning meets the same trouble, and says so for both.
+            attempt = self._result("failed", causes.named("server-error", error.message))
+        finally:
+            self._segments.gave_up(self._span[0])
+            if not is_kept:
+                with contextlib.suppress(OSError):
+                    self._asked.part.unlink()
+            self.watch.close()
+            self.attempt = attempt
+            self._finished.set()
+
+    def _result(
+        self, outcome: str, why: causes.Explanation | None = None, status: int | None = None
+    ) -> results.Attempt:
+        return results.Attempt(
+            url=self.url,
+            outcome=outcome,
+            cause=why.cause if why else "",
+            http_status=status,
+            bytes=self.watch.received,
+            seconds=round(self._clock() - self.watch.started, 3),
+            evidence=causes.shortened(self._secrets.mask(why.evidence)) if why else "",
+            remedy=self._secrets.mask(why.remedy) if why else "",
+        )

@@ -1,0 +1,105 @@
+"""Odd answers are explained in the words of HTTP: no guess, and no name of a Python exception."""
+
+from __future__ import annotations
+
+import builtins
+import http.client
+import re
+
+import family
+import jobs
+import pytest
+
+from fmnist_tfds.doctor import contents
+from fmnist_tfds.download.policy import retry
+
+# Every word that may not reach a user.
+_PYTHON = re.compile(
+    "|".join(
+        [name for name, kind in vars(builtins).items() if isinstance(kind, type) and "E" in name]
+        + ["HTTPException", "MaxRetry", "ProtocolError", "Traceback", "urllib3", "object at 0x"]
+    )
+)
+
+
+def _attempt(tmp_path, answer, **network):
+    with family.Mirror(jobs.BODIES, answer) as mirror:
+        result = jobs.run(jobs.options(tmp_path, mirror.url, attempts=1, **network))
+    (attempt,) = result.files[jobs.BIG.name].attempts
+    return attempt
+
+
+def _raw(handler, text, body=b""):
+    handler.wfile.write(text.replace("\n", "\r\n").encode("latin-1") + body)
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("status", [201, 204, 205, 226, 300, 304])
+def test_status_without_the_file_is_the_servers_failure(tmp_path, status):
+    attempt = _attempt(tmp_path, lambda handler, *_: _raw(handler, f"HTTP/1.1 {status} X\n\n"))
+    assert attempt.cause == "server-error"
+    assert f"{status} from 127.0.0.1: an answer without the file" in attempt.evidence
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_early_hints_are_passed_over(tmp_path, count):
+    hints = "HTTP/1.1 103 Early Hints\nLink: </style.css>; rel=preload\n\n" * count
+
+    def answer(handler, name, body):
+        _raw(handler, f"{hints}HTTP/1.1 200 OK\nContent-Length: {len(body)}\n\n", body)
+
+    with family.Mirror(jobs.BODIES, answer) as mirror:
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror.url)))
+
+
+def test_hints_without_end_are_no_hang(tmp_path):
+    hints = "HTTP/1.1 103 Early Hints\n\n" * 50
+    attempt = _attempt(tmp_path, lambda handler, *_: _raw(handler, hints))
+    assert attempt.outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "said"),
+    [
+        ("302 Found\nLocation: http://[::1/x\n", "insecure-redirect", "no address"),
+        ("302 Found\nLocation: http://a.example:99999999/x\n", None, ""),
+        ("200 OK\nContent-Length: " + "9" * 5000 + "\n", None, ""),
+        ("206 Partial\nContent-Range: bytes 0-1/" + "9" * 5000 + "\n", None, ""),
+        ("429 Slow\nRetry-After: " + "9" * 5000 + "\n", "rate-limited", ""),
+        ("200 OK\n" + "X-A: b\n" * 150, "server-error", "more headers than are read"),
+        ("200 OK\nX-A: " + "b" * 70_000 + "\n", "server-error", "a line that is too long"),
+        ("200 OK\nDate: Fri, 31 Dec 99999 23:59:59 GMT\n", None, ""),
+    ],
+    ids=lambda value: value[:40] if value else "-",
+)
+def test_odd_header_is_explained_without_a_word_of_python(tmp_path, answer, cause, said):
+    attempt = _attempt(tmp_path, lambda handler, *_: _raw(handler, f"HTTP/1.1 {answer}\n"))
+    assert attempt.outcome == "failed"
+    assert cause in (None, attempt.cause)
+    assert said in attempt.evidence
+    assert not _PYTHON.search(f"{attempt.evidence} {attempt.remedy}"), attempt.evidence
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "compress"])
+def test_compression_that_nobody_asked_for_is_named(tmp_path, coding):
+    def answer(handler, name, body):
+        family.send(handler, 200, bytes(reversed(body)), Content_Encoding=coding)
+
+    attempt = _attempt(tmp_path, answer)
+    assert attempt.cause == "wrong-content"
+    assert f"compressed ({coding!r}), which was not asked for" in attempt.evidence
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 99999 23:59:59 GMT"])
+def test_date_beyond_the_calendar_is_no_date(date):
+    assert contents.clock_skew_s(date, 0.0) is None or isinstance(
+        contents.clock_skew_s(date, 0.0), float
+    )
+    assert retry.retry_after_s(date, 0.0) in (None, 0.0)
+
+
+def test_switching_protocols_is_not_waited_upon(tmp_path):
+    text = "HTTP/1.1 101 Switching Protocols\nUpgrade: x\n\n"
+    attempt = _attempt(tmp_path, lambda handler, *_: _raw(handler, text))
+    assert attempt.outcome == "failed"
+    assert http.client.SWITCHING_PROTOCOLS == 101

@@ -50,6 +50,8 @@ def _owner(source: findings.Source, everyone: Sequence[findings.Source]) -> find
     if source.url.startswith("file:") or "://" not in source.url:
         return "this machine"
     cause = causes.CAUSES[source.cause]
+    if source.proxy and source.cause == "dns-failure":
+        return "this machine"
     if source.proxy and cause.is_unreachable and not source.passed("tcp"):
         return "proxy"
     if source.cause == "tls-untrusted" and abs(skew_of(everyone) or 0.0) > _DAY_S:

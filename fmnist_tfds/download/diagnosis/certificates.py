@@ -15,6 +15,20 @@ _OBJECT_IDENTIFIER = 0x06
 _BMP_STRING = 0x1E
 _COMMON_NAME = bytes((0x55, 0x04, 0x03))
 _ORGANISATION = bytes((0x55, 0x04, 0x0A))
+_DER = b"\x30\x82"  # a sequence of some length
+# What else people are sent, and how a PEM file is made of it.
+_OTHER_FILES = (
+    (b"-----BEGIN PKCS7-----", "a PKCS #7 bundle", ": openssl pkcs7 -print_certs -in F -out F.pem"),
+    (b"PRIVATE KEY-----", "a private key", ""),
+    (b"-----BEGIN CERTIFICATE REQUEST-----", "a certificate request", ""),
+    (b"-----BEGIN PUBLIC KEY-----", "a public key", ""),
+    (
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
+        "a PKCS #7 bundle (DER)",
+        ": openssl pkcs7 -inform DER -print_certs -in F -out F.pem",
+    ),
+    (_DER, "DER", ": openssl x509 -inform DER -in F -out F.pem"),
+)
 _PRIVATE_SUFFIXES = (
     ".corp",
     ".home.arpa",
@@ -94,4 +108,9 @@ def file_problem(path: pathlib.Path) -> str:
         text = path.read_bytes()
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
-    return "" if b"-----BEGIN " in text else "it holds no PEM certificate"
+    if b"-----BEGIN CERTIFICATE-----" in text or b"-----BEGIN TRUSTED CERTIFICATE-----" in text:
+        return ""
+    for mark, what, command in _OTHER_FILES:
+        if text.startswith(mark) if mark == _DER else mark in text:
+            return f"it holds {what}, no PEM certificate{command}"
+    return "it holds no PEM certificate"

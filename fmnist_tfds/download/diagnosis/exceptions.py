@@ -18,24 +18,12 @@ import requests
 import urllib3.exceptions
 
 from fmnist_tfds.config import settings, urls
-from fmnist_tfds.download.diagnosis import causes, certificates, responses
+from fmnist_tfds.download.diagnosis import causes, certificates, responses, tls_reasons
 
 # http.client: OSError("Tunnel connection failed: 403 Forbidden").
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-# openssl/x509_vfy.h: the codes say what failed; the texts differ between versions.
-_CERTIFICATE_CODES = {
-    9: "is not valid yet",
-    10: "has expired",
-    18: "is self-signed",
-    19: "comes from an authority that is not trusted here",
-    20: "comes from an authority that is not trusted here",
-    21: "comes from an authority that is not trusted here",
-    62: "is for another host name",
-    64: "is for another address",
-}
 # OpenSSL's names for a server that requires a client certificate, in TLS 1.3 and 1.2.
 _CLIENT_CERTIFICATE = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "PEER_DID_NOT_RETURN_A_CERTIFICATE")
-_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 _REFUSED = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to host",
@@ -63,7 +51,7 @@ def from_exception(
     chain, where = list(chain_of(error)), _target(url, route)
     return (
         _address(chain, url, route)
-        or _tls(chain, url, where, issuer)
+        or _tls(chain, url, route, where, issuer)
         or _name_lookup(chain, url, route)
         or _timeout(chain, where)
         or _cut(chain, where)
@@ -137,18 +125,21 @@ def _address(
 
 
 def _tls(
-    chain: Sequence[BaseException], url: str, where: str, issuer: str
+    chain: Sequence[BaseException], url: str, route: settings.Route, where: str, issuer: str
 ) -> causes.Explanation | None:
     for error in chain:
         if isinstance(error, ssl.SSLCertVerificationError):
             code = getattr(error, "verify_code", 0)
-            why = _CERTIFICATE_CODES.get(code, f"was refused (code {code})")
+            why, remedy = tls_reasons.of_certificate(code)
             host = urllib.parse.urlsplit(url).hostname or url
             signed = f", signed by {issuer}" if issuer else ""
-            intercepted = code in _UNKNOWN_AUTHORITY and issuer and certificates.is_public(host)
+            intercepted = (
+                code in tls_reasons.UNKNOWN_AUTHORITY and issuer and certificates.is_public(host)
+            )
             return causes.named(
                 "tls-intercepted" if intercepted else "tls-untrusted",
                 f"the certificate of {host} {why}{signed}",
+                "" if intercepted else remedy,
             )
     for error in chain:
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
@@ -160,9 +151,9 @@ def _tls(
                 "give the mirror client_cert in the TOML file",
             )
         if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
-            return causes.named(
-                "tls-untrusted", f"TLS failed: {error.reason or _one_line(str(error))}"
-            )
+            is_tls_proxy = (route.proxy or "").lower().startswith("https:")
+            why, remedy = tls_reasons.of_handshake(error.reason or "", is_tls_proxy=is_tls_proxy)
+            return causes.named("tls-untrusted", f"{where}: {why}", remedy)
     return None
 
 
@@ -173,7 +164,14 @@ def _name_lookup(
     if any(isinstance(error, unresolved) for error in chain):
         proxy = urllib.parse.urlsplit(route.proxy or "").hostname
         host = proxy or urllib.parse.urlsplit(url).hostname or url
-        return causes.named("dns-failure", f"{'the proxy ' if proxy else ''}{host} has no address")
+        if proxy:
+            # A setting of this machine, nobody's refusal.
+            return causes.named(
+                "dns-failure",
+                f"the proxy {host} has no address (set by {route.proxy_origin})",
+                f"correct the host name in {route.proxy_origin}",
+            )
+        return causes.named("dns-failure", f"{host} has no address")
     return None
 
 

@@ -11,6 +11,7 @@ Source: open(2), O_EXCL: exclusive creation holds on NFS since version 3, on Lus
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -30,6 +31,16 @@ BEAT_S = 3.0
 _NOTICE_S = (5.0, 60.0)
 # 1,000 waiters that look every 3 s cost the metadata server about 1,000 operations a second.
 _POLL_S = (0.1, 3.0)
+# The folder itself: whoever writes the data says it better.
+_UNWRITABLE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    getattr(errno, "EDQUOT", -1),
+)
 _BYTES = 1024
 
 Verdict = Literal["held", "done", "beside"]
@@ -76,8 +87,18 @@ class Claim:
             "held", "done", or "beside": the time is up, and the work may be done beside the owner.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written. Whatever else a file system refuses (exclusive
+                creation, a stale handle) ends the waiting, never the work: claims only save work.
         """
+        try:
+            return self._wait(is_done, wait_s, silent_s)
+        except OSError as error:
+            if error.errno in _UNWRITABLE:
+                raise
+            _log.warning("%s: no claim is possible here, working without: %s", self._path, error)
+            return "beside"
+
+    def _wait(self, is_done: Callable[[], bool], wait_s: float, silent_s: float) -> Verdict:
         started_s = looked_s = self._clock()
         seen, silence_s, poll_s, notices = b"", 0.0, _POLL_S[0], 0
         while True:
@@ -131,7 +152,10 @@ class Claim:
     def note(self, folder: pathlib.Path) -> None:
         """Writes down an unfinished folder that is worthless without its owner."""
         self._folder = str(folder)
-        self._beat()
+        try:
+            self._beat()
+        except OSError as error:
+            _log.warning("%s: cannot be kept alive: %s", self._path, error)
 
     def release(self) -> None:
         """Gives the claim up; nothing happens where it is not held."""
@@ -140,12 +164,17 @@ class Claim:
             self._heart.join()
         if self._descriptor is None:
             return
-        with contextlib.suppress(FileNotFoundError):
+        descriptor, self._descriptor = self._descriptor, None
+        try:
             # Another's, where this one was set aside as silent.
-            if os.path.samestat(self._path.stat(), os.fstat(self._descriptor)):
+            is_ours = os.path.samestat(self._path.stat(), os.fstat(descriptor))
+            os.close(descriptor)  # before: Windows removes no open file
+            if is_ours:
                 self._path.unlink()
-        os.close(self._descriptor)
-        self._descriptor = None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("%s: cannot be removed: %s", self._path, error)
 
     def _create(self) -> bool:
         try:
@@ -183,9 +212,11 @@ class Claim:
                     "folder": self._folder,
                 }
             )
-            os.pwrite(self._descriptor, text.encode().ljust(_BYTES), 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)  # os.pwrite is not everywhere
+            os.write(self._descriptor, text.encode().ljust(_BYTES))
             # NFS clients see it when they open the file again, once it is on the server.
-            os.fsync(self._descriptor)
+            with contextlib.suppress(OSError):  # not every file system can
+                os.fsync(self._descriptor)
 
     def _read(self) -> bytes:
         try:

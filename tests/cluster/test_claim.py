@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -228,8 +229,7 @@ def test_claim_that_cannot_be_written_is_not_left_behind(path, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # what a full disk does
     try:
-        with pytest.raises(OSError, match="File too large"):
-            preparation_lease.Claim(path).acquire(lambda: False)
+        assert preparation_lease.Claim(path).acquire(lambda: False) == "beside"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
@@ -244,3 +244,46 @@ def test_claim_of_another_kernel_is_never_dead_by_process_number(path):
     path.write_text(json.dumps({"host": "n7", "pid": 2**22 + 5, "kernel": "other", "beat": 1}))
     time = FakeTime()
     assert make(path, time).acquire(lambda: False, wait_s=20.0) == "beside"
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ESTALE, errno.EIO, errno.ENOLCK])
+def test_file_system_that_refuses_claims_ends_no_work(tmp_path, monkeypatch, code):
+    def refuse(*arguments):
+        raise OSError(code, "refused")
+
+    claim = preparation_lease.Claim(tmp_path / "claim")
+    monkeypatch.setattr(os, "open", refuse)
+    assert claim.acquire(lambda: False) == "beside"
+    claim.release()
+
+
+def test_folder_that_cannot_be_written_is_told_by_its_error(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "refused")
+
+    claim = preparation_lease.Claim(tmp_path / "claim")
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        claim.acquire(lambda: False)
+
+
+def test_file_system_without_fsync_holds_a_claim_all_the_same(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EINVAL, "refused")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    claim = preparation_lease.Claim(tmp_path / "claim")
+    assert claim.acquire(lambda: False) == "held"
+    claim.note(tmp_path / "folder")
+    assert b"folder" in (tmp_path / "claim").read_bytes()
+    claim.release()
+    assert not (tmp_path / "claim").exists()
+
+
+def test_claim_needs_no_call_that_windows_lacks(tmp_path, monkeypatch):
+    for name in ("pwrite", "pread"):
+        monkeypatch.delattr(os, name, raising=False)
+    claim = preparation_lease.Claim(tmp_path / "claim")
+    assert claim.acquire(lambda: False) == "held"
+    claim.note(tmp_path / "folder")
+    claim.release()

@@ -92,7 +92,7 @@ def test_environment_names_a_ca_file_without_certificates_and_two_that_differ(tm
         tmp_path, {"REQUESTS_CA_BUNDLE": str(der), "SSL_CERT_FILE": str(tmp_path / "x")}
     )
     problems = [f.problem for f in found]
-    assert any("holds no PEM certificate" in p for p in problems)
+    assert any("holds DER, no PEM certificate" in p for p in problems)
     assert any("name different files; REQUESTS_CA_BUNDLE is used" in p for p in problems)
 
 

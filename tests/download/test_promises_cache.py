@@ -234,3 +234,29 @@ def test_an_attempt_tells_status_bytes_and_evidence(tmp_path):
     )
     assert failed["evidence"] == "403 from 127.0.0.1"
     assert (ok["outcome"], ok["http_status"], ok["bytes"]) == ("ok", 200, len(jobs.BODY))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+@pytest.mark.parametrize("place", ["file", "state", "memory"])
+def test_what_is_no_file_in_the_cache_neither_hangs_nor_fails_a_job(tmp_path, kind, place):
+    folder = tmp_path / "cache" / jobs.DATASET.name
+    state = folder / ".state"
+    state.mkdir(parents=True)
+    where = {
+        "file": folder / jobs.BIG.name,
+        "state": state / f"{jobs.BIG.name}.json",
+        "memory": state / "mirrors.json",
+    }[place]
+    if kind == "fifo":
+        os.mkfifo(where)
+    elif kind == "folder":
+        where.mkdir()
+    else:
+        where.symlink_to("/dev/zero")
+    if place != "file":
+        (folder / jobs.BIG.name).write_bytes(jobs.BODY)
+    with family.Mirror(jobs.BODIES) as mirror:
+        result = jobs.run(jobs.options(tmp_path, mirror.url))
+    if (kind, place) != ("folder", "state"):
+        assert jobs.is_here(result)
+    assert result.error is None or "cannot be written" in str(result.error)

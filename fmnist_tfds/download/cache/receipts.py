@@ -63,6 +63,8 @@ def write_json(path: pathlib.Path, document: Mapping[str, object]) -> None:
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """The document at `path`; {} if there is none or it is no JSON object."""
     try:
+        if not path.is_file():
+            return {}  # a FIFO would never end
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # Absent, unreadable or damaged: bookkeeping that is made again, never data.

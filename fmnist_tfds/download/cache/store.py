@@ -49,6 +49,10 @@ class Store:
         except OSError:
             # Absent, or in a folder without permission to enter: not here, in both cases.
             return None
+        if not path.is_file():
+            # A FIFO or a device would never end; a folder is in the way of the file.
+            self._set_aside(path)
+            return None
         stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         state = receipts.read_json(self._state(file))
         if state.get("stamp") == stamp:

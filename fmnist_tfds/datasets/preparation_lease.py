@@ -33,6 +33,9 @@ _NOTICE_S = (5.0, 60.0)
 _POLL_S = (0.1, 3.0)
 # The folder itself: whoever writes the data says it better.
 _UNWRITABLE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+    getattr(errno, "EDQUOT", -1),
+)
     errno.ENOENT,
     errno.ENOTDIR,
     errno.EACCES,

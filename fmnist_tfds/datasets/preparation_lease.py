@@ -36,14 +36,6 @@ _UNWRITABLE = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
     getattr(errno, "EDQUOT", -1),
 )
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    getattr(errno, "EDQUOT", -1),
-)
 _BYTES = 1024
 
 Verdict = Literal["held", "done", "beside"]

@@ -149,6 +149,7 @@ class _Search:
         nothing = not self._gathering.proofs and not self._gathering.has_rows
         if not (nothing and shown):
             shown.append(self._gathering.shortfall())
+            shown += [self._pairing.assumed] if self._pairing.assumed else []
         refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
         raise (errors.ArchiveError if refused else errors.ContentError)(
             f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 import struct
 from typing import Any
@@ -31,10 +32,15 @@ class _Waiting:
 
 
 class Pairing:
-    """Offers arrays to a gathering and brings images and labels of one group together."""
+    """Offers arrays to a gathering and brings images and labels of one group together.
+
+    Attributes:
+        assumed: what was assumed, or is not known, where that did not lead to the data; or "".
+    """
 
     def __init__(self, gathering: row_order.Gathering) -> None:
         self._gathering = gathering
+        self.assumed = ""
         self._positions: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
         self._labels: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
 
@@ -67,17 +73,41 @@ class Pairing:
             )
 
     def close(self) -> None:
-        """Places the labels that have exactly one array of as many images beside them."""
+        """Places the labels with arrays of as many images beside them; the digests prove which.
+
+        Where several arrays have as many rows (x_valid and x_test, 10,000 each), every way to
+        bring them together is tried, up to a bound.
+        """
+        ways = []
         for key, labels in self._labels.items():
-            images = self._positions.get(key, [])
-            if len(labels) == len(images) == 1:
-                found = labels[0]
-                self._gathering.offer_labels(
-                    found.values, found.origin, found.form, images[0].values
+            images = [
+                image
+                for image in self._positions.get(key, [])
+                if self._gathering.lacks_labels(image.values)
+            ]
+            if len(labels) > len(images) or len(images) > _MOST_ALIKE:
+                self.assumed = (
+                    f"{len(labels)} arrays of {key[1]:,} labels and {len(images)} of as many "
+                    "images: which belong together is not known"
                 )
+                continue
+            alike = sorted(images, key=lambda image: image.origin)
+            labels.sort(key=lambda label: label.origin)  # x_test, x_valid; y_test, y_valid
+            pairs = itertools.permutations(alike, len(labels))
+            ways.append([list(zip(labels, chosen, strict=True)) for chosen in pairs])
+        for way in itertools.islice(itertools.product(*ways), _MOST_WAYS):
+            for label, image in (pair for pairs in way for pair in pairs):
+                self._gathering.offer_labels(label.values, label.origin, label.form, image.values)
+            if self._gathering.is_complete:
+                return
+        if ways and not self.assumed:
+            self.assumed = "labels were taken to belong to the images of as many rows beside them"
 
 
 _CLASSES = catalog.NUM_CLASSES
+# Arrays of one number of rows, and ways to bring all of them together, that are tried at most.
+_MOST_ALIKE = 5
+_MOST_WAYS = 500
 
 
 def _one_number_each(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

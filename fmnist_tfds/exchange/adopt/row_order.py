@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from fmnist_tfds.formats import idx
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
 DIGEST_BYTES = 8
+_SAMPLE = 32
 _SPLITS: tuple[catalog.Split, ...] = ("train", "test")
 
 
@@ -138,6 +140,10 @@ class Gathering:
             return np.full(len(images), -1, np.int64)
         positions = self.table.positions(images)
         known = positions >= 0
+        if not known.any() and (altered := self._as_stored_elsewhere(images)):
+            how, images = altered
+            origin, positions = f"{origin} ({how})", self.table.positions(images)
+            known = positions >= 0
         if not known.all():
             first = int(np.argmin(known))
             self.unknown_rows.append(
@@ -151,6 +157,22 @@ class Gathering:
         self._settle("images", origin, form)
         return positions
 
+    def _as_stored_elsewhere(self, images: Bytes) -> tuple[str, Bytes] | None:
+        """The images as they were before somebody inverted or turned them; None otherwise."""
+        assert self.table is not None
+        square = (-1, self.side, self.side)
+        ways: dict[str, Callable[[Bytes], Bytes]] = {
+            "inverted": lambda rows: 255 - rows,
+            "transposed": lambda rows: rows.reshape(square).transpose(0, 2, 1).reshape(rows.shape),
+            "mirrored": lambda rows: rows.reshape(square)[:, :, ::-1].reshape(rows.shape),
+            "upside down": lambda rows: rows.reshape(square)[:, ::-1].reshape(rows.shape),
+        }
+        ways["inverted and transposed"] = lambda rows: ways["inverted"](ways["transposed"](rows))
+        for how, restore in ways.items():
+            if (self.table.positions(restore(images[:_SAMPLE])) >= 0).all():
+                return how, np.ascontiguousarray(restore(images))
+        return None
+
     def offer_labels(
         self, labels: Bytes, origin: str, form: str, positions: Positions | None = None
     ) -> bool:
@@ -163,6 +185,15 @@ class Gathering:
             self._has_label[positions[known]] = True
             self._settle("labels", origin, form)
         return False
+
+    def lacks_labels(self, positions: Positions) -> bool:
+        """True if the images at `positions` are of the data set and some have no proved label."""
+        known = positions[positions >= 0]
+        proved = np.zeros(self.total_rows, bool)
+        for split in _SPLITS:
+            if self.dataset.part(split, "labels").name in self.proofs:
+                proved[self._slice(split)] = True
+        return bool(known.size) and not proved[known].all()
 
     def shortfall(self) -> str:
         """What is missing, for people: "train: 30,000 of 60,000 images; …"."""

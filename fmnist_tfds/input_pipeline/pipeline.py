@@ -79,6 +79,7 @@ def make_train(
         ContentError: the data is not the genuine one.
     """
     plan.check_epochs(epochs)
+    plan.whole("seed", seed)
     dealt = "stream" if service and source == "resident" else source
     made = plan.Plan(
         batch_size, data_dir, builder, name, split, shard, dealt, verify, drop_remainder
@@ -152,6 +153,7 @@ def make_indices(
 ) -> Indexed:
     """For device.py: what `Indexed` holds. Arguments and errors are those of `make_train`."""
     plan.check_epochs(epochs)
+    plan.whole("seed", seed)
     made = plan.Plan(
         batch_size, data_dir, builder, name, split, shard, "resident", verify, drop_remainder
     )

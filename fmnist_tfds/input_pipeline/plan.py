@@ -36,7 +36,7 @@ class Plan:
         if source not in ("resident", "stream"):
             raise errors.ArgumentError(f"source: expected resident or stream, got {source!r}")
         self.index, self.count = _checked_shard(shard)
-        self.batch, self.drop = batch_size, drop_remainder
+        self.batch, self.drop = whole("batch_size", batch_size), drop_remainder
         self._builder = prepared.find_builder(name, data_dir, builder)
         self._split = prepared.find_split(self._builder, split)
         self._source, self._verify = source, verify
@@ -258,18 +258,29 @@ def _drawn_anyhow(
     return preprocess.host_batch(images, seed, how), labels
 
 
+def whole(name: str, value: Any) -> int:
+    """`value`, a whole number.
+
+    Raises:
+        ArgumentError: it is None, a float, a string, true or false.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise errors.ArgumentError(f"{name}: expected a whole number, got {value!r}")
+    return int(value)
+
+
 def check_epochs(epochs: int | None) -> None:
     """Refuses fewer than one epoch.
 
     Raises:
         ArgumentError: it is neither None nor at least 1.
     """
-    if epochs is not None and epochs < 1:
+    if epochs is not None and whole("epochs", epochs) < 1:
         raise errors.ArgumentError(f"epochs: expected at least 1 or None, got {epochs}")
 
 
 def _checked_shard(shard: Shard | None) -> Shard:
-    index, count = shard or (0, 1)
+    index, count = (whole("shard", part) for part in shard or (0, 1))
     if count < 1 or not 0 <= index < count:
         raise errors.ArgumentError(
             f"shard: expected (index, count) with 0 <= index < count, got {shard}"

@@ -31,6 +31,7 @@ import endurance  # noqa: E402
 import explain_cases  # noqa: E402
 import laboratory  # noqa: E402
 import matrix  # noqa: E402
+import paced  # noqa: E402
 import peers  # noqa: E402
 import situations  # noqa: E402
 import trial  # noqa: E402
@@ -48,6 +49,8 @@ def main() -> int:
         right &= _print_kills(endurance.kill(arguments.kill))
     if arguments.stampede:
         right &= _print_stampede(endurance.stampede(arguments.stampede, arguments.data))
+    if arguments.paced:
+        _print_paced(arguments.data)
     if arguments.transfer:
         _print_speed(endurance.speed(arguments.data))
     if not arguments.no_matrix:
@@ -63,12 +66,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kill", type=int, default=0, metavar="N")
     parser.add_argument("--stampede", type=int, default=0, metavar="N")
     parser.add_argument("--transfer", action="store_true", help="speed against curl")
+    parser.add_argument("--paced", action="store_true", help="mirrors of set rates; needs --data")
     parser.add_argument("--peers", action="store_true", help="stock TFDS and Keras beside it")
     parser.add_argument("--evidence", action="store_true", help="what each recogniser rests on")
     parser.add_argument("--no_matrix", action="store_true")
     parser.add_argument("--jobs", type=int, default=4, help="situations at the same time")
     parser.add_argument("--data", type=pathlib.Path, help="folder of the four real files")
     arguments = parser.parse_args()
+    if arguments.paced and not arguments.data:
+        parser.error("--paced needs the real files: --data FOLDER")
     if arguments.data and not all((arguments.data / name).is_file() for name in REAL):
         parser.error(f"{arguments.data} does not hold the four real files")
     return arguments
@@ -130,6 +136,20 @@ def _print_peers(lab: laboratory.Lab, folder: pathlib.Path, rows: list[trial.Row
             place.mkdir()
             cells.append(peers.run(tool, situation, lab, place).outcome)
         print(f"| {situation.name} | {found[situation.name]} | {' | '.join(cells)} |", flush=True)
+
+
+def _print_paced(data: pathlib.Path) -> None:
+    print("\n### Slow mirrors, the real files\n")
+    print("| mirrors, in order | s | the best alone, s | ratio |\n|---|---:|---:|---:|")
+    alone: dict[int, float] = {}
+    for name, rates in paced.CASES:
+        with tempfile.TemporaryDirectory(prefix="paced-") as cache:
+            took = paced.seconds(data, rates, pathlib.Path(cache))
+        best = max(rate for rate in rates if rate)
+        if len(rates) == 1:
+            alone[best] = took
+        ratio = took / alone[best]
+        print(f"| {name} | {took:.1f} | {alone[best]:.1f} | {ratio:.2f} |", flush=True)
 
 
 def _print_evidence() -> None:

@@ -25,7 +25,7 @@ def make_train(
     data_dir: str | os.PathLike[str] | None = None,
     builder: Any = None,
     name: str = _DATASET,
-    split: str = "train",
+    split: Any = "train",
     seed: int = 0,
     dtype: str = "float32",
     normalize: str = "unit",
@@ -51,7 +51,8 @@ def make_train(
         data_dir: TFDS's data_dir; None: TFDS's default.
         builder: a prepared TFDS builder to read instead of `name` in `data_dir`.
         name: the data set's name.
-        split: "train" or "test".
+        split: "train", "test", a slice ("train[:90%]", "train[55000:]"), or one of those that
+            `tfds.even_splits` gives; it is proved with the split that it is cut from.
         seed: of the order and the augmentation.
         dtype: "float32", "bfloat16", "float16" or "uint8" (pixels 0 to 255).
         normalize: "unit" (0 to 1) or "standard" (the training split's mean 0, deviation 1).
@@ -99,7 +100,7 @@ def make_eval(
     data_dir: str | os.PathLike[str] | None = None,
     builder: Any = None,
     name: str = _DATASET,
-    split: str = "test",
+    split: Any = "test",
     dtype: str = "float32",
     normalize: str = "unit",
     shard: plan.Shard | None = None,
@@ -144,7 +145,7 @@ def make_indices(
     data_dir: str | os.PathLike[str] | None = None,
     builder: Any = None,
     name: str = _DATASET,
-    split: str = "train",
+    split: Any = "train",
     seed: int = 0,
     epochs: int | None = 1,
     drop_remainder: bool = False,

@@ -27,7 +27,7 @@ class Plan:
         data_dir: Any,
         builder: Any,
         name: str,
-        split: str,
+        split: Any,
         shard: Shard | None,
         source: str,
         verify: bool,
@@ -38,12 +38,12 @@ class Plan:
         self.index, self.count = _checked_shard(shard)
         self.batch, self.drop = whole("batch_size", batch_size), drop_remainder
         self._builder = prepared.find_builder(name, data_dir, builder)
-        self._split = prepared.find_split(self._builder, split)
+        self._split, self._span = prepared.find_span(self._builder, split)
         self._source, self._verify = source, verify
         # What is dealt out to the workers in turn: examples, or blocks of them.
-        self._dealt = np.ones(self._split.examples, np.int32)
+        self._dealt = np.ones(self._span[1] - self._span[0], np.int32)
         if source == "stream":
-            self._dealt = sampler.block_counts(self._split.shards)
+            self._dealt = sampler.block_counts(self._split.shards, self._span)
         if self.count > len(self._dealt):
             raise errors.ArgumentError(
                 f"shard: expected at most {len(self._dealt):,} workers (source={source!r} deals "
@@ -53,7 +53,7 @@ class Plan:
         if not 1 <= batch_size <= self._least:
             raise errors.ArgumentError(
                 f"batch_size: expected 1 to {self._least:,} (a worker's share of the "
-                f"{self._split.examples:,} examples of {split}), got {batch_size:,}"
+                f"{self._span[1] - self._span[0]:,} examples of {split}), got {batch_size:,}"
             )
 
     @functools.cached_property
@@ -63,13 +63,13 @@ class Plan:
 
     @functools.cached_property
     def _parsed(self) -> sources.Parsed:
-        return sources.Parsed(self._split, verify=self._verify)
+        return sources.Parsed(self._split, self._span, verify=self._verify)
 
     @functools.cached_property
     def _table(self) -> sources.Table | None:
         """Where examples are looked up; None where records must be parsed one by one."""
         if self._source == "resident":
-            return sources.InMemory(self.loading, self.index, self.count)
+            return sources.InMemory(self.loading, self.index, self.count, self._span)
         return sources.mapped(self._parsed, self.index, self.count)
 
     def settle(self) -> None:
@@ -98,6 +98,7 @@ class Plan:
             "function": function,
             "data": self._builder.info.full_name,
             "split": self._split.split,
+            **({"span": self._span} if self._span != (0, self._split.examples) else {}),
             "shard_lengths": [shard.examples for shard in self._split.shards],
             "batch_size": int(self.batch),
             "shard": (int(self.index), int(self.count)),
@@ -166,7 +167,7 @@ class Plan:
 
     def index_batches(self, seed: int, epochs: int | None) -> tf.data.Dataset:
         """The indices alone, in the order of `shuffled` of a resident split: int32[B]."""
-        table = sources.InMemory(self.loading, self.index, self.count)
+        table = sources.InMemory(self.loading, self.index, self.count, self._span)
         seeds = sampler.epoch_seeds(seed, epochs)
         return self._cut(self._groups(table, seeds, draws=False))
 

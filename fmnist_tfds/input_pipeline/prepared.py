@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -131,6 +133,50 @@ def find_split(builder: Any, split: str) -> Split:
         tuple(shards),
         catalog.DATASETS.get(builder.name),
     )
+
+
+def find_span(builder: Any, split: Any) -> tuple[Split, tuple[int, int]]:
+    """The split that `split` is a slice of, and its examples [first, last + 1) in that.
+
+    Args:
+        builder: of a prepared data set.
+        split: "train", "test", a slice of one in TFDS's words ("train[:90%]", "train[-500:]"), or
+            one of those that `tfds.even_splits` gives.
+
+    Raises:
+        ArgumentError: there is no such split, it is a slice without examples, or of several splits.
+        RecordError: a shard that the data set's description names is not there.
+    """
+    if isinstance(split, str) and "[" not in split and "+" not in split:
+        whole = find_split(builder, split)
+        return whole, (0, whole.examples)
+    try:
+        found = builder.info.splits[split]
+        pieces = found.file_instructions if found.num_examples > 0 else []
+    # What TFDS raises for what it cannot read.
+    except (KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
+        raise errors.ArgumentError(
+            f"split: expected one of {sorted(builder.info.splits)}, or a slice such as "
+            f"'train[:90%]', got {split!r}"
+        ) from error
+    if not pieces:
+        raise errors.ArgumentError(f"split: {split!r} has no examples")
+    known = builder.info.splits.items()
+    names = {str(path): name for name, info in known for path in info.filepaths}
+    bases = {names[str(piece.filename)] for piece in pieces}
+    if len(bases) > 1:
+        raise errors.ArgumentError(f"split: expected a slice of one split, got {split!r}")
+    whole = find_split(builder, bases.pop())
+    before = np.cumsum([0, *(shard.examples for shard in whole.shards)]).tolist()
+    starts = {str(shard.path): first for shard, first in zip(whole.shards, before, strict=False)}
+    spans = []
+    for piece in pieces:
+        first = starts[str(piece.filename)] + piece.skip
+        count = piece.examples_in_shard - piece.skip if piece.take < 0 else piece.take
+        spans.append((first, first + count))
+    if any(stop != start for (_, stop), (start, _) in itertools.pairwise(spans)):
+        raise errors.ArgumentError(f"split: expected one slice without gaps, got {split!r}")
+    return whole, (spans[0][0], spans[-1][1])
 
 
 _AGAIN = "prepare the data again: fmnist-tfds build --overwrite"

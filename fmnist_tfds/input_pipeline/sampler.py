@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -88,38 +88,51 @@ class Blocks:
         return whole[index::count] if count > 1 else whole
 
 
-def block_counts(shards: Sequence[prepared.Shard]) -> npt.NDArray[np.int32]:
-    """How many examples each block of a split holds; the full ones first."""
-    full = sum(shard.examples // BLOCK_EXAMPLES for shard in shards)
-    short = [rest for shard in shards if (rest := shard.examples % BLOCK_EXAMPLES)]
-    return np.array([BLOCK_EXAMPLES] * full + short, np.int32)
+def _pieces(
+    shards: Sequence[prepared.Shard], span: tuple[int, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Pieces of at most a block: (shard, its first record, number of that in the split, count)."""
+    before = 0
+    for number, shard in enumerate(shards):
+        low = min(max(span[0] - before, 0), shard.examples)
+        high = min(max(span[1] - before, 0), shard.examples)
+        for first in range(low, high, BLOCK_EXAMPLES):
+            yield number, first, before + first, min(BLOCK_EXAMPLES, high - first)
+        before += shard.examples
 
 
-def blocks(shards: Sequence[prepared.Shard], layouts: Sequence[tfrecord.Layout | None]) -> Blocks:
-    """The blocks of a split.
+def block_counts(shards: Sequence[prepared.Shard], span: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """How many examples each block of a slice of a split holds; the full ones first."""
+    counts = [count for *_, count in _pieces(shards, span)]
+    short = [count for count in counts if count < BLOCK_EXAMPLES]
+    return np.array([BLOCK_EXAMPLES] * (len(counts) - len(short)) + short, np.int32)
+
+
+def blocks(
+    shards: Sequence[prepared.Shard],
+    layouts: Sequence[tfrecord.Layout | None],
+    span: tuple[int, int],
+) -> Blocks:
+    """The blocks of the examples `span` of a split.
 
     Raises:
         RecordError: a shard's framing is broken.
     """
     full: list[tuple[str, int, int]] = []
     short: list[tuple[str, int, int]] = []
-    before = 0
-    for shard, layout in zip(shards, layouts, strict=True):
-        if layout:
-            starts = np.arange(shard.examples) * layout.record_bytes
-        else:
-            starts = records.offsets(shard)
-        for first in range(0, shard.examples, BLOCK_EXAMPLES):
-            count = min(BLOCK_EXAMPLES, shard.examples - first)
-            kind = full if count == BLOCK_EXAMPLES else short
-            kind.append((str(shard.path), int(starts[first]), before + first))
-        before += shard.examples
+    starts = [
+        np.arange(shard.examples) * layout.record_bytes if layout else records.offsets(shard)
+        for shard, layout in zip(shards, layouts, strict=True)
+    ]
+    for number, first, place, count in _pieces(shards, span):
+        kind = full if count == BLOCK_EXAMPLES else short
+        kind.append((str(shards[number].path), int(starts[number][first]), place))
     paths, places, firsts = zip(*(full + short), strict=True)
     return Blocks(
         paths,
         np.array(places, np.int64),
         np.array(firsts, np.int32),
-        block_counts(shards),
+        block_counts(shards, span),
         len(full),
     )
 

@@ -23,7 +23,9 @@ PARALLEL = 2
 class Parsed:
     """The TFRecords of a split, checked, as blocks that are read in any order."""
 
-    def __init__(self, split: prepared.Split, *, verify: bool) -> None:
+    def __init__(
+        self, split: prepared.Split, span: tuple[int, int] | None = None, *, verify: bool
+    ) -> None:
         if split.file_format != "tfrecord":
             raise errors.ArgumentError(
                 f'source="stream" and a service read TFRecords; this data set is '
@@ -33,7 +35,7 @@ class Parsed:
         self.split = split
         self.scan = in_memory.Scan(split, verify=verify)
         self.layouts = [stored.layout if stored else None for stored in self.scan.stored]
-        self.blocks = sampler.blocks(split.shards, self.layouts)
+        self.blocks = sampler.blocks(split.shards, self.layouts, span or (0, split.examples))
 
     def shuffled(self, index: int, count: int, seed: tf.Tensor) -> tf.data.Dataset:
         """One epoch of a worker by windows: (images uint8[n, 28, 28, 1], labels int64[n])."""
@@ -115,11 +117,13 @@ class Table(Protocol):
 class InMemory:
     """`source="resident"`: images and labels in memory; a uniform permutation of all of them."""
 
-    def __init__(self, held: in_memory.Loading, index: int, count: int) -> None:
+    def __init__(
+        self, held: in_memory.Loading, index: int, count: int, span: tuple[int, int]
+    ) -> None:
         self._images, self._labels = (in_memory.shared(a) for a in (held.images, held.labels))
         # Copied in: the first tf.range of a process takes 3 to 5 ms.
-        self._numbers = tf.constant(np.arange(len(held.labels), dtype=np.int32))
-        self._index, self._count = index, count
+        self._numbers = tf.constant(np.arange(*span, dtype=np.int32))
+        self._index, self._count, self._span = index, count, span
 
     def shuffled(self, seed: tf.Tensor) -> tf.Tensor:
         """Positions index, index + count, … of one global permutation, whatever `count`."""
@@ -128,7 +132,7 @@ class InMemory:
 
     def in_order(self) -> npt.NDArray[np.int32]:
         """Every `count`-th example from `index` on."""
-        return np.arange(self._index, len(self._numbers), self._count, dtype=np.int32)
+        return np.arange(self._span[0] + self._index, self._span[1], self._count, dtype=np.int32)
 
     def look_up(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Those examples: (uint8[n, 28, 28, 1], int64[n])."""

@@ -1,0 +1,157 @@
+"""Slices of a split: their examples, once, sharded, proved with the split they are cut from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from fmnist_tfds import errors, input_pipeline
+
+from . import conftest
+
+SOURCES = ["resident", "stream"]
+SLICES = {
+    "train[:90%]": (0, 900),
+    "train[90%:]": (900, 1000),
+    "train[130:777]": (130, 777),
+    "train[-250:]": (750, 1000),
+    "train[:5]": (0, 5),
+    "train": (0, 1000),
+    "test[100:]": (100, 301),
+}
+
+
+@pytest.fixture(scope="module", params=["one shard", "three shards", "compressed"])
+def builder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("splits")
+    if request.param == "compressed":
+        return conftest.prepare(folder, "compressed")
+    return conftest.prepare(folder, num_shards=3 if request.param == "three shards" else 1)
+
+
+def _seen(builder, make, batch=50, **arguments):
+    arguments = {"dtype": "uint8", "verify": False, **arguments}
+    return conftest.read_numbers(make(batch, builder=builder, **arguments))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("split", SLICES)
+def test_slice_is_its_examples_once(builder, split, source):
+    first, stop = SLICES[split]
+    batch = min(50, stop - first)
+    train = _seen(builder, input_pipeline.make_train, batch, split=split, source=source)
+    assert sorted(train) == list(range(first, stop))
+    assert batch < 6 or train.tolist() != sorted(train)
+    ordered = _seen(builder, input_pipeline.make_eval, batch, split=split, source=source)
+    assert sorted(ordered) == list(range(first, stop))
+    if source == "resident":
+        assert ordered.tolist() == list(range(first, stop))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("drop", [False, True])
+def test_workers_share_a_slice_without_overlap(builder, source, drop):
+    parts = [
+        _seen(
+            builder,
+            input_pipeline.make_train,
+            10,
+            split="train[100:900]",
+            source=source,
+            shard=(index, 3),
+            drop_remainder=drop,
+        )
+        for index in range(3)
+    ]
+    together = np.concatenate(parts)
+    assert len(set(together)) == len(together)
+    assert set(together) <= set(range(100, 900))
+    assert drop or len(together) == 800
+    assert not drop or len({len(part) for part in parts}) == 1
+
+
+def test_hold_out_and_rest_leave_nothing_and_share_nothing(builder):
+    held, rest = (
+        _seen(builder, input_pipeline.make_train, split=split)
+        for split in ("train[85%:]", "train[:85%]")
+    )
+    assert not set(held) & set(rest)
+    assert set(held) | set(rest) == set(range(1000))
+
+
+def test_even_splits_of_tfds_are_taken(builder):
+    parts = [
+        _seen(builder, input_pipeline.make_train, split=part)
+        for part in tfds.even_splits("train", 3)
+    ]
+    assert sorted(np.concatenate(parts)) == list(range(1000))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_order_of_the_whole_split_is_what_it_was(tiny):
+    whole = _seen(tiny, input_pipeline.make_train, split="train", seed=0)
+    assert whole[:8].tolist() == [874, 779, 959, 264, 888, 190, 859, 285]
+    spelled = _seen(tiny, input_pipeline.make_train, split="train[0:1000]", seed=0)
+    np.testing.assert_array_equal(whole, spelled)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_slice_is_proved_with_the_split_that_it_is_cut_from(fresh, known, source):
+    input_pipeline.make_train(50, builder=fresh, split="train[:10%]", source=source)
+    path = conftest.shard_path(fresh)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1  # in the last record, which the slice does not hold
+    path.write_bytes(data)
+    with pytest.raises((errors.RecordError, errors.ContentError)):
+        input_pipeline.make_train(50, builder=fresh, split="train[:10%]", source=source)
+
+
+def test_slices_are_normalised_by_the_whole_training_split(tiny):
+    images = conftest.make_images(1000).astype(np.float64)[..., None]
+    batches = input_pipeline.make_eval(
+        50, builder=tiny, split="train[:100]", verify=False, normalize="standard"
+    )
+    found = np.concatenate([np.asarray(x, np.float64) for x, _ in batches])
+    np.testing.assert_allclose(found, (images[:100] - images.mean()) / images.std(), atol=1e-5)
+
+
+def test_device_train_takes_a_slice(tiny):
+    batches, front = input_pipeline.make_device_train(
+        50, builder=tiny, split="train[300:500]", verify=False
+    )
+    images = np.concatenate([np.asarray(front(tickets)) for tickets, _ in batches])
+    numbers = conftest.numbers(np.rint(images * 255).astype(np.uint8))
+    assert sorted(numbers) == list(range(300, 500))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("validation", "split: expected one of"),
+        ("validation[:10%]", "split: expected one of"),
+        ("train[10:10]", "has no examples"),
+        ("train[900:100]", "has no examples"),
+        ("train[:90", "split: expected one of"),
+        ("train+test", "a slice of one split"),
+        ("train[:10%]+train[50%:60%]", "without gaps"),
+        (None, "split: expected one of"),
+        (7, "split: expected one of"),
+    ],
+)
+def test_split_that_is_none_is_one_sentence(tiny, split, message):
+    with pytest.raises(errors.ArgumentError, match=message):
+        input_pipeline.make_train(1, builder=tiny, split=split)
+
+
+def test_checkpoint_of_another_slice_is_refused(tiny, tmp_path):
+    import tensorflow as tf
+
+    def make(split):
+        return iter(input_pipeline.make_train(10, builder=tiny, split=split, verify=False))
+
+    iterator = make("train[:500]")
+    next(iterator)
+    path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "state"))
+    with pytest.raises(errors.ConfigError):
+        tf.train.Checkpoint(iterator=make("train[500:]")).restore(path)

@@ -149,7 +149,9 @@ class _Search:
         nothing = not self._gathering.proofs and not self._gathering.has_rows
         if not (nothing and shown):
             shown.append(self._gathering.shortfall())
-            shown += [self._pairing.assumed] if self._pairing.assumed else []
+            # Where images are others, the labels are not to blame.
+            if self._pairing.assumed and not self._gathering.unknown_rows:
+                shown.append(self._pairing.assumed)
         refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
         raise (errors.ArchiveError if refused else errors.ContentError)(
             f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",

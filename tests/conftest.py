@@ -186,7 +186,14 @@ def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """An empty home: no other tool's files are found, and none of the user's are written."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in (
-        *("KERAS_HOME", "TFDS_DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"),
+        *(
+            "KERAS_HOME",
+            "TFDS_DATA_DIR",
+            "HF_HOME",
+            "HF_HUB_CACHE",
+            "HF_DATASETS_CACHE",
+            "XDG_CACHE_HOME",
+        ),
         *("SCIKIT_LEARN_DATA", "KAGGLEHUB_CACHE"),
     ):
         monkeypatch.delenv(name, raising=False)

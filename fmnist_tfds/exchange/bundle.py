@@ -1,8 +1,8 @@
 """One self-verifying file for sites without network: export here, carry it, import there.
 
-The bundle is a zip archive with a standard-library program inside (see bundle_main). It is
-written byte for byte by this module, without times or platform fields: the same content gives the
-same bytes, so import compares the whole file with what it must be.
+The bundle is a zip archive with a standard-library program inside (see bundle_main), without times
+or platform fields: the same content gives the same bytes, so import compares the whole file with
+what it must be.
 
 Source: PKWARE APPNOTE 6.3 (local header, central directory, end record).
 """
@@ -16,13 +16,13 @@ import json
 import pathlib
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.exchange import bundle_main
 from fmnist_tfds.exchange.adopt import adopt
+from fmnist_tfds.formats import gzip_file
 
 _MAIN, _MANIFEST, _LICENSE, _RECEIPT = "__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"
 _FORMAT = 1
@@ -121,11 +121,9 @@ def verify(
     except bundle_main.BundleError as error:
         raise errors.ContentError(f"{name}: {error}") from error
     # BadZipFile, struct.error, NotImplementedError: the table of contents; KeyError, ValueError:
-    # a manifest that is none; zlib.error: a .gz.
+    # a manifest that is none.
     except (zipfile.BadZipFile, struct.error, NotImplementedError, KeyError, ValueError) as error:
         raise errors.ContentError(f"{name}: the table of contents is damaged: {error}") from error
-    except zlib.error as error:
-        raise errors.ContentError(f"{name}: a .gz inside is damaged: {error}") from error
     expected = _zip_bytes(members)
     if content != expected:
         raise errors.ContentError(f"{name}: {_first_difference(content, expected, members)}")
@@ -175,32 +173,26 @@ def _baked_digest(program: bytes) -> str:
 
 
 def _check_payload(gz: bytes, file: catalog.SourceFile, name: str) -> None:
-    engine = zlib.decompressobj(31)
-    try:
-        payload = engine.decompress(gz, file.payload_bytes + 1)
-    except zlib.error as error:
-        raise errors.ContentError(f"{name}: damaged: {error}") from error
-    if not engine.eof or engine.unused_data:
+    unpacked = gzip_file.gunzip(gz, file.payload_bytes)
+    if unpacked.problem.startswith("corrupt"):
+        raise errors.ContentError(f"{name}: damaged: {unpacked.problem}")
+    if unpacked.problem or not unpacked.is_plain:
         raise errors.ContentError(f"{name}: cut short, or more follows the .gz")
-    if hashlib.sha256(payload).hexdigest() != file.payload_sha256:
+    if hashlib.sha256(unpacked.data).hexdigest() != file.payload_sha256:
         raise errors.ContentError(f"{name}: not the genuine {file.name}")
 
 
 def _zip_bytes(members: Mapping[str, bytes]) -> bytes:
-    """A zip archive of stored members, dated 1 January 1980, version 2.0, no extra fields."""
-    body, directory = io.BytesIO(), io.BytesIO()
-    for name, content in members.items():
-        fields = struct.pack(
-            "<HHHHHIIIHH",
-            *(20, 0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), 0),
-        )
-        offset = body.tell()
-        body.write(b"PK\x03\x04" + fields + name.encode("ascii") + content)
-        attributes = struct.pack("<HHHII", 0, 0, 0, 0, offset)
-        directory.write(b"PK\x01\x02\x14\x00" + fields + attributes + name.encode("ascii"))
-    table = directory.getvalue()
-    counts = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(table), body.tell(), 0)
-    return body.getvalue() + table + b"PK\x05\x06" + counts
+    """A zip archive of stored members, dated 1 January 1980, without fields of a platform."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            member = zipfile.ZipInfo(name)
+            member.create_system = 0  # the same bytes on every platform
+            archive.writestr(member, data)
+        for member in archive.infolist():  # writestr adds rights, which only the table holds
+            member.external_attr = 0
+    return content.getvalue()
 
 
 def _first_difference(content: bytes, expected: bytes, members: Mapping[str, bytes]) -> str:

@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import pathlib
 import tempfile
-import zlib
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -188,13 +187,9 @@ def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, to
 
 def _decompressed(data: bytes, file: catalog.SourceFile) -> bytes | None:
     """The payload of a .gz, or None where it is damaged, goes on, or is of another length."""
-    engine = zlib.decompressobj(31)
-    try:
-        payload = engine.decompress(data, file.payload_bytes + 1)
-    except zlib.error:
-        return None
-    is_whole = engine.eof and not engine.unused_data
-    return payload if is_whole and len(payload) == file.payload_bytes else None
+    unpacked = gzip_file.gunzip(data, file.payload_bytes)
+    is_whole = unpacked.is_plain and not unpacked.problem
+    return unpacked.data if is_whole and len(unpacked.data) == file.payload_bytes else None
 
 
 def _sha256(data: bytes) -> str:

@@ -1,7 +1,8 @@
 """Where other tools keep this data set on a disk. Reads variables through config only.
 
 Source: Keras (KERAS_HOME), TFDS (TFDS_DATA_DIR), PaddlePaddle, scikit-learn (SCIKIT_LEARN_DATA),
-huggingface_hub (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), kagglehub (KAGGLEHUB_CACHE).
+huggingface_hub (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), its datasets (HF_DATASETS_CACHE),
+kagglehub (KAGGLEHUB_CACHE).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def _candidates() -> list[pathlib.Path]:
     cache = _variable("XDG_CACHE_HOME") or home / ".cache"
     hugging_face = _variable("HF_HOME") or cache / "huggingface"
     hub = _variable("HF_HUB_CACHE") or hugging_face / "hub"
+    datasets = _variable("HF_DATASETS_CACHE") or hugging_face / "datasets"
     scikit = _variable("SCIKIT_LEARN_DATA") or home / "scikit_learn_data"
     kagglehub = _variable("KAGGLEHUB_CACHE") or home / ".cache" / "kagglehub"
     inputs = sorted(_KAGGLE_INPUT.glob("*fashion*mnist*")) if _KAGGLE_INPUT.is_dir() else []
@@ -50,11 +52,14 @@ def _candidates() -> list[pathlib.Path]:
         keras_home() / "datasets" / "fashion-mnist",
         tfds_data_dir() / "downloads" / "manual",
         tfds_data_dir() / "downloads" / "fashion_mnist",
+        tfds_data_dir() / "fashion_mnist",
         paddle_home() / "fashion-mnist",
         pathlib.Path("data") / "FashionMNIST" / "raw",
         *inputs,
         kagglehub / "datasets" / "zalando-research" / "fashionmnist",
         hub / "datasets--zalando-datasets--fashion_mnist",
+        datasets / "zalando-datasets___fashion_mnist",
+        datasets / "fashion_mnist",
         scikit / "openml" / "openml.org" / "data" / "v1" / "download" / "18238735",
     ]
 

@@ -13,11 +13,10 @@ import math
 import pathlib
 import re
 import struct
-import zlib
 
 from fmnist_tfds import artifacts, catalog, errors
+from fmnist_tfds.formats import gzip_file
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _LAYERS = 3
 _MAGIC_BYTES = 4
 _TEXT = frozenset(range(0x20, 0x7F)) | set(b"\t\r\n")
@@ -96,7 +95,7 @@ def payload(
         wanted = expected.name if expected else f"a file of {dataset.title}"
         raise errors.ContentError(f"{path}: expected {wanted}, got {identity.detail}")
     if identity.verdict == "genuine":
-        data, _ = _gunzip(data, limit_bytes(dataset))
+        data = gzip_file.gunzip(data, limit_bytes(dataset)).data
     return data
 
 
@@ -170,11 +169,12 @@ def _examine(
             if digest == file.payload_sha256:
                 how = wrapper or "decompressed"
                 return _found("genuine-payload", file, how, dataset, expected), data
-        if data[:2] != _GZIP_MAGIC or layers == _LAYERS or problem:
+        if not data.startswith(gzip_file.MAGIC) or layers == _LAYERS or problem:
             break
         layers += 1
         wrapper = "re-compressed" if layers == 1 else f"gzip, {layers} layers"
-        data, problem = _gunzip(data, limit)
+        unpacked = gzip_file.gunzip(data, limit)
+        data, problem = unpacked.data, unpacked.problem
         if document := _document(data):
             return dataclasses.replace(document, detail=f"{document.detail}, compressed"), data
         impostor = _impostor(data, dataset)
@@ -243,30 +243,6 @@ def _impostor(data: bytes, dataset: catalog.Catalog) -> Identity | None:
             detail = f"{impostor.title}, not {dataset.title}"
             return Identity(impostor.verdict, detail, None)
     return None
-
-
-def _gunzip(data: bytes, limit: int) -> tuple[bytes, str]:
-    """What the gzip members hold, at most `limit` + 1 bytes, and what is wrong with them."""
-    found: list[bytes] = []
-    room = limit + 1
-    rest = data
-    while rest[:2] == _GZIP_MAGIC:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            piece = member.decompress(rest, room)
-            found.append(piece)
-            room -= len(piece)
-            if room <= 0:
-                return b"".join(found), "bomb"
-            if not member.eof:
-                piece = member.flush()
-                found.append(piece[:room])
-                return b"".join(found), "truncated"
-        except zlib.error as error:
-            return b"".join(found), f"corrupt gzip stream ({error})"
-        rest = member.unused_data
-    # Zero padding and trailing bytes are as harmless as gzip(1) finds them: the hash decides.
-    return b"".join(found), ""
 
 
 def _damaged(

@@ -130,7 +130,8 @@ def test_toml_mistake_is_named_with_file_and_remedy(tmp_path, text, said):
         loader.load(config_file=path, environ={})
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
-    without_path = str(caught.value).replace(str(path), "")  # pytest numbers its folders: 1234 comes
+    # The folder that pytest made has a number, and one day 1234 is its turn.
+    without_path = str(caught.value).replace(str(path), "")
     for secret in ("u:p", "hunter2", "1234"):
         assert secret not in without_path
 

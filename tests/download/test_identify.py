@@ -103,3 +103,25 @@ def test_own_gz_is_the_same_on_every_run_and_holds_the_payload(tmp_path):
     gzip_file.write_own(PAYLOAD, IMAGES, tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert zlib.decompress((tmp_path / "a").read_bytes(), wbits=31) == PAYLOAD
+
+
+def test_gzip_of_many_members_costs_what_its_bytes_cost(tmp_path):
+    """Each member used to copy all that follow: 20,000 of them in 30 MB took longer than a job."""
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"") * 20_000 + gzip.compress(bytes(1000)))
+    found = identify.identify(tmp_path / "a.gz")
+    assert found.verdict == "corrupt"
+    assert found.detail == "more than 5,000 gzip members"
+
+
+def test_members_one_after_the_other_are_one_payload():
+    """bgzip and pigz cut a file into members; what stands after them is ignored, as gzip does."""
+    parts = [bytes([i]) * 70_000 for i in range(40)]
+    packed = b"".join(gzip.compress(part) for part in parts)
+    whole = gzip_file.gunzip(packed, 40 * 70_000)
+    assert (whole.data, whole.problem, whole.is_plain) == (b"".join(parts), "", False)
+    assert gzip_file.gunzip(packed + b"\0" * 512, 40 * 70_000).data == b"".join(parts)
+    assert gzip_file.gunzip(packed[:-1], 40 * 70_000).problem == "truncated"
+    assert gzip_file.gunzip(packed, 40 * 70_000 - 1).problem == "bomb"
+    one = gzip_file.gunzip(gzip.compress(parts[1]), 70_000)
+    assert (one.data, one.problem, one.is_plain) == (parts[1], "", True)
+    assert not gzip_file.gunzip(gzip.compress(parts[1]) + b"x", 70_000).is_plain

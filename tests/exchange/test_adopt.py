@@ -148,17 +148,26 @@ def test_adopt_without_a_row_table_takes_rows_in_order_only(standin, tmp_path):
 
 def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("KERAS_HOME", "TFDS_DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+    for name in (
+        "KERAS_HOME",
+        "TFDS_DATA_DIR",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_DATASETS_CACHE",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
     assert tool_folders.existing() == []
     keras = tmp_path / "elsewhere" / "datasets" / "fashion-mnist"
     hub = tmp_path / "hf" / "hub" / "datasets--zalando-datasets--fashion_mnist"
     manual = tmp_path / "tensorflow_datasets" / "downloads" / "manual"
-    for folder in (keras, hub, manual):
+    cached = tmp_path / "hf" / "datasets" / "zalando-datasets___fashion_mnist"
+    prepared = tmp_path / "tensorflow_datasets" / "fashion_mnist"
+    for folder in (keras, hub, manual, cached, prepared):
         folder.mkdir(parents=True)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    assert tool_folders.existing() == [keras, manual, hub]
+    assert tool_folders.existing() == [keras, manual, prepared, hub, cached]
     assert tool_folders.paddle_home() == tmp_path / ".cache" / "paddle" / "dataset"
 
 

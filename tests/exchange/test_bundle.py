@@ -45,6 +45,14 @@ def test_bundle_is_the_same_bytes_for_the_same_content(standin, files, carried, 
     assert again.read_bytes() == carried.read_bytes()
 
 
+def test_bundle_holds_no_time_and_nothing_of_the_platform(carried):
+    with zipfile.ZipFile(carried) as archive:
+        for member in archive.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            fields = (member.create_system, member.external_attr, member.flag_bits, member.extra)
+            assert fields == (0, 0, 0, b"")
+
+
 def test_bundle_is_a_zip_file_with_licence_digests_and_receipt(standin, carried):
     with zipfile.ZipFile(carried) as archive:
         assert archive.testzip() is None

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from fmnist_tfds import errors
 from fmnist_tfds.exchange import bundle
-from fmnist_tfds.exchange.adopt import adopt, npy, png_images
-from fmnist_tfds.exchange.adopt import containers as leaves
+from fmnist_tfds.exchange.adopt import adopt, npy, png_files
+from fmnist_tfds.exchange.adopt import containers as forms
+from fmnist_tfds.exchange.adopt import leaf as leaves
 from fmnist_tfds.formats import idx
 
 BOUNDED = hypothesis.settings(
@@ -30,7 +31,11 @@ BOUNDED = hypothesis.settings(
         hypothesis.HealthCheck.too_slow,
     ],
 )
-SIGNATURES = [s for s, _ in leaves._SIGNATURES] + [b"label,", b"@relation x\n@data\n", b""]
+SIGNATURES = [start for form in forms.FORMATS for start in form.starts] + [
+    b"label,",
+    b"@relation x\n@data\n",
+    b"",
+]
 
 
 def adopt_bytes(data, content: bytes) -> None:
@@ -118,8 +123,8 @@ def test_idx_decodes_or_refuses(payload, name):
 @hypothesis.given(seed=st.integers(0, 1 << 30), filters=st.booleans())
 def test_png_decoding_inverts_every_filter(seed, filters):
     image = np.random.default_rng(seed).integers(0, 256, (28, 28), np.uint8)
-    lines = png_images.scanlines(made.png(image, filters=filters), 28, "x")
-    assert (png_images.decode([lines], 28, "x").reshape(28, 28) == image).all()
+    lines = png_files.scanlines(made.png(image, filters=filters), 28, "x")
+    assert (png_files.decode([lines], 28, "x").reshape(28, 28) == image).all()
 
 
 @BOUNDED
@@ -133,7 +138,7 @@ def test_png_decoding_agrees_with_pillow(standin):
     for image in standin.x_train[:10]:
         packed = io.BytesIO()
         PIL.Image.fromarray(image).save(packed, "PNG")
-        lines = png_images.scanlines(packed.getvalue(), 28, "x")
-        assert (png_images.decode([lines], 28, "x").reshape(28, 28) == image).all()
+        lines = png_files.scanlines(packed.getvalue(), 28, "x")
+        assert (png_files.decode([lines], 28, "x").reshape(28, 28) == image).all()
         read = np.asarray(PIL.Image.open(io.BytesIO(made.png(image))))
         assert (read == image).all()

@@ -6,6 +6,7 @@ a private folder inside the target and published file by file once all four are 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -15,17 +16,17 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fmnist_tfds import catalog, errors, version
 from fmnist_tfds.exchange.adopt import (
     archives,
     containers,
-    csv_arff,
+    gathering,
+    leaf,
     npy,
-    parquet,
-    png_tree,
+    png_files,
     row_order,
 )
 from fmnist_tfds.formats import gzip_file
@@ -98,42 +99,50 @@ class _Search:
     ) -> None:
         self._path = path
         self._dataset = dataset
-        self._limits = containers.Limits(dataset, staging / "unpacked")
-        self._gathering = row_order.Gathering(dataset, table)
-        self._pairing = npy.Pairing(self._gathering)
-        self._pngs = png_tree.PngTree(self._gathering)
+        self._found = gathering.Gathering(dataset, table)
+        self._work = containers.Adopting(
+            self._found,
+            npy.Pairing(self._found),
+            png_files.PngTree(self._found),
+            leaf.Limits(dataset, staging / "unpacked"),
+        )
         self._notes: list[errors.FmnistError] = []
+        # What is not read: what it is -> the names of such files, the first of them to be shown.
+        self._passed_over: dict[str, list[str]] = collections.defaultdict(list)
+        self._unknown = 0
         self._telling = {n for f in dataset.files for n in (f.name, f.payload_name)}
 
     def run(self) -> None:
         """Reads leaf after leaf."""
         if self._path.is_dir():
-            with self._noted():
-                for path in archives.files_below(self._path, self._dataset, self._limits):
-                    with self._noted():
-                        name = str(path.relative_to(self._path))
-                        self._take(containers.of_file(path, name, str(path.parent)), 0)
-                    if self._gathering.is_complete:
-                        return
+            for path in archives.files_below(self._path, self._dataset, self._pass_over):
+                self._work.limits.renew()
+                with self._noted():
+                    name = str(path.relative_to(self._path))
+                    self._take(leaf.of_file(path, name, str(path.parent)), 0)
+                if self._found.is_complete:
+                    return
         elif self._path.is_file():
-            self._take(containers.of_file(self._path, self._path.name, str(self._path.parent)), 0)
+            self._take(leaf.of_file(self._path, self._path.name, str(self._path.parent)), 0)
         else:
             what = "neither a file nor a folder" if self._path.exists() else "it does not exist"
+            if self._path.is_symlink() and not self._path.exists():
+                what = f"a link to {self._path.readlink()}, where there is nothing"
             raise errors.ArgumentError(f"{self._path}: {what}")
-        if not self._gathering.is_complete:
+        if not self._found.is_complete:
             with self._noted():
-                self._pngs.flush()
-            self._pairing.close()
+                self._work.pngs.flush()
+            self._work.pairing.close()
 
-    def proved(self) -> dict[str, row_order.Proof]:
+    def proved(self) -> dict[str, gathering.Proof]:
         """The four proofs.
 
         Raises:
             ContentError: not all four were found; ArchiveError where an archive was refused.
-            MissingExtraError: a parquet file could not be read for want of pyarrow.
+            MissingExtraError: a file could not be read for want of pyarrow.
         """
-        if self._gathering.is_complete:
-            return self._gathering.proofs
+        if self._found.is_complete:
+            return self._found.proofs
         for note in self._notes:
             if isinstance(note, errors.MissingExtraError):
                 raise note
@@ -141,17 +150,23 @@ class _Search:
             raise self._notes[0]
         found = [
             *dict.fromkeys(note.message for note in self._notes),
-            *self._gathering.unknown_rows,
+            *self._found.unknown_rows,
+            *(
+                f"{names[0]}: {what}" if len(names) == 1 else f"{len(names):,} files: {what}"
+                for what, names in self._passed_over.items()
+            ),
         ]
         shown = found[:_NOTES_SHOWN]
         if len(found) > len(shown):
             shown.append(f"and {len(found) - len(shown):,} more such files")
-        nothing = not self._gathering.proofs and not self._gathering.has_rows
-        if not (nothing and shown):
-            shown.append(self._gathering.shortfall())
+        if self._unknown:
+            shown.append(f"{self._unknown:,} files of no form that is read here")
+        nothing = not self._found.proofs and not self._found.has_rows
+        if not (nothing and found):
+            shown.append(self._found.shortfall())
             # Where images are others, the labels are not to blame.
-            if self._pairing.assumed and not self._gathering.unknown_rows:
-                shown.append(self._pairing.assumed)
+            if self._work.pairing.assumed and not self._found.unknown_rows:
+                shown.append(self._work.pairing.assumed)
         refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
         raise (errors.ArchiveError if refused else errors.ContentError)(
             f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",
@@ -168,83 +183,47 @@ class _Search:
         except (errors.ContentError, errors.MissingExtraError, errors.StoreError) as error:
             self._notes.append(error)
 
-    def _take(self, leaf: containers.Leaf, depth: int, gz: bytes | None = None) -> None:
+    def _take(self, file: leaf.Leaf, depth: int) -> None:
         with self._noted():
             if depth > _MAX_DEPTH:
-                raise errors.ArchiveError(f"{leaf.name}: nested more than {_MAX_DEPTH} deep")
-            match leaf.kind:
-                case "gzip" | "xz" | "bzip2":
-                    with containers.decompressed(leaf, self._limits) as inner:
-                        self._take(inner, depth + 1, gz=self._canonical_gz(leaf))
-                case "zip":
-                    self._take_all(archives.of_zip(leaf, self._limits), depth)
-                case "tar":
-                    self._take_all(archives.of_tar(leaf, self._limits), depth)
-                case "other":
-                    self._note_foreign(leaf)
-                case _:
-                    self._read(leaf, gz)
+                raise errors.ArchiveError(f"{file.name}: nested more than {_MAX_DEPTH} deep")
+            form = containers.of(file)
+            if form.members is not None:
+                with contextlib.closing(form.members(file, self._work.limits)) as members:
+                    for member in members:
+                        self._take(member, depth + 1)
+                        if self._found.is_complete:
+                            return
+            elif form.read is None:
+                self._pass_over_leaf(file, form)
+            elif file.size > self._work.limits.stream_bytes:
+                raise errors.ContentError(
+                    f"{file.name}: {file.size:,} bytes are more than this data set takes in any "
+                    "form"
+                )
+            else:
+                form.read(file if form.name == "PNG" else file.inside(form.name), self._work)
 
-    def _take_all(self, members: Generator[containers.Leaf], depth: int) -> None:
-        with contextlib.closing(members):
-            for member in members:
-                self._take(member, depth + 1)
-                if self._gathering.is_complete:
-                    return
+    def _pass_over(self, name: str, what: str) -> None:
+        self._passed_over[what].append(name)
 
-    def _read(self, leaf: containers.Leaf, gz: bytes | None) -> None:
-        limits, side = self._limits, self._gathering.side
-        if leaf.size > limits.stream_bytes:
-            raise errors.ContentError(
-                f"{leaf.name}: {leaf.size:,} bytes are more than this data set takes in any form"
-            )
-        if leaf.kind == "PNG":
-            self._pngs.add(leaf)
-            return
-        leaf = dataclasses.replace(
-            leaf, form=f"{leaf.form} > {leaf.kind}" if leaf.form else leaf.kind
-        )
-        pixels, total = self._gathering.pixels, self._gathering.total_rows
-        if leaf.kind == "IDX":
-            self._read_idx(leaf, gz)
-        elif leaf.kind == "npy":
-            self._pairing.offer(npy.read_npy(leaf, limits.stream_bytes), leaf)
+    def _pass_over_leaf(self, file: leaf.Leaf, form: containers.Format) -> None:
+        base = file.name.replace("!", "/").rpartition("/")[2]
+        is_asked_for = self._path.is_file() and "!" not in file.name
+        if (
+            form.refusal
+            or is_asked_for
+            or base in self._telling
+            or (base.lower().endswith(_TELLING_SUFFIXES))
+        ):
+            self._pass_over(file.name, containers.refusal(file))
         else:
-            with leaf.open() as stream:
-                if leaf.kind == "CSV":
-                    table = csv_arff.read_csv(stream, leaf.name, pixels, total)
-                elif leaf.kind == "ARFF":
-                    table = csv_arff.read_arff(stream, leaf.name, pixels, total)
-                else:
-                    table = parquet.read(stream, leaf.name, side, total, limits.stream_bytes)
-            positions = self._gathering.offer_images(table.images, leaf.name, leaf.form)
-            self._gathering.offer_labels(table.labels, leaf.name, leaf.form, positions)
-
-    def _read_idx(self, leaf: containers.Leaf, gz: bytes | None) -> None:
-        payload = leaf.read()
-        if self._gathering.offer_payload(payload, leaf.name, leaf.form, gz=gz) is None:
-            if title := row_order.impostor(payload, self._dataset):
-                raise errors.ContentError(f"{leaf.name}: this is {title}")
-            self._pairing.offer(npy.read_idx(leaf, payload), leaf)
-
-    def _canonical_gz(self, leaf: containers.Leaf) -> bytes | None:
-        if any(leaf.size == file.size_bytes for file in self._dataset.files):
-            data = leaf.read()
-            digest = hashlib.sha256(data).hexdigest()
-            if any(digest == file.sha256 for file in self._dataset.files):
-                return data
-        return None
-
-    def _note_foreign(self, leaf: containers.Leaf) -> None:
-        base = leaf.name.replace("!", "/").rpartition("/")[2]
-        is_asked_for = self._path.is_file() and "!" not in leaf.name
-        if is_asked_for or base in self._telling or base.lower().endswith(_TELLING_SUFFIXES):
-            raise errors.ContentError(f"{leaf.name}: {leaf.foreign()}")
+            self._unknown += 1
 
 
 def _receipt(
     path: pathlib.Path,
-    proofs: dict[str, row_order.Proof],
+    proofs: dict[str, gathering.Proof],
     dataset: catalog.Catalog,
     staging: pathlib.Path,
     now: datetime.datetime,

@@ -16,11 +16,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import IO
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.exchange.adopt import containers
+from fmnist_tfds.exchange.adopt.leaf import MAX_MEMBERS, Leaf, Limits, spool
 
 _MAX_DIRECTORY_BYTES = 16 << 20
 _END = b"PK\x05\x06"
@@ -29,15 +29,17 @@ _CONTAINER_SUFFIXES = (".npz", ".parquet", ".csv", ".arff", ".zip", ".tar", ".tg
 
 
 def files_below(
-    folder: pathlib.Path, dataset: catalog.Catalog, limits: containers.Limits
+    folder: pathlib.Path, dataset: catalog.Catalog, passed_over: Callable[[str, str], None]
 ) -> Iterator[pathlib.Path]:
     """The regular files below a folder, the likeliest first; links are followed once.
 
-    Raises:
-        ArchiveError: more files than any form of the data has.
+    Args:
+        folder: where to look.
+        dataset: whose names come first.
+        passed_over: is told the name of what is no regular file, and what it is.
     """
     names = {name for file in dataset.files for name in (file.name, file.payload_name)}
-    found = sorted(_regular_files(folder, limits), key=lambda path: _rank(path, names))
+    found = sorted(_regular_files(folder, passed_over), key=lambda path: _rank(path, names))
     seen: set[tuple[int, int]] = set()
     for path in found:
         status = path.stat()
@@ -46,8 +48,11 @@ def files_below(
             yield path
 
 
-def _regular_files(folder: pathlib.Path, limits: containers.Limits) -> Iterator[pathlib.Path]:
+def _regular_files(
+    folder: pathlib.Path, passed_over: Callable[[str, str], None]
+) -> Iterator[pathlib.Path]:
     seen: set[tuple[int, int]] = set()
+    count = 0
     for root, folders, files in os.walk(folder, followlinks=True):
         status = pathlib.Path(root).stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -55,9 +60,23 @@ def _regular_files(folder: pathlib.Path, limits: containers.Limits) -> Iterator[
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        limits.count(len(files), str(folder))
-        # is_file: a FIFO or device in the folder would block the reader.
-        yield from (path for name in files if (path := pathlib.Path(root, name)).is_file())
+        for name in sorted(files):
+            path = pathlib.Path(root, name)
+            count += 1
+            if count > MAX_MEMBERS:
+                more = f"more than {MAX_MEMBERS:,} files; the others were not looked at"
+                passed_over(folder.name, more)
+                return
+            # A FIFO or device in the folder would block the reader.
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                where = f"a link to {path.readlink()}, where there is no file"
+                passed_over(
+                    str(path.relative_to(folder)), f"{where}; copy the files, not the links"
+                )
+            else:
+                passed_over(str(path.relative_to(folder)), "a named pipe or device, not a file")
 
 
 def _rank(path: pathlib.Path, names: set[str]) -> tuple[int, int, str]:
@@ -65,7 +84,7 @@ def _rank(path: pathlib.Path, names: set[str]) -> tuple[int, int, str]:
     return likely, len(path.parts), str(path)
 
 
-def of_zip(leaf: containers.Leaf, limits: containers.Limits) -> Generator[containers.Leaf]:
+def of_zip(leaf: Leaf, limits: Limits) -> Generator[Leaf]:
     """The members of a zip leaf.
 
     Raises:
@@ -87,6 +106,10 @@ def of_zip(leaf: containers.Leaf, limits: containers.Limits) -> Generator[contai
         ) as error:
             raise errors.ContentError(f"{leaf.name}: not a readable zip file: {error}") from error
         members = [info for info in archive.infolist() if not info.is_dir()]
+        if any(info.filename == "xl/workbook.xml" for info in members):
+            raise errors.ContentError(
+                f"{leaf.name}: an Excel workbook, which is not read here; save its sheet as CSV"
+            )
         limits.count(len(members), leaf.name)
         _check_names((info.orig_filename for info in members), leaf.name)
         for info in members:
@@ -106,9 +129,7 @@ def of_zip(leaf: containers.Leaf, limits: containers.Limits) -> Generator[contai
             try:
                 with (
                     archive.open(info) as stream,
-                    containers.spool(
-                        stream, f"{leaf.name}!{info.filename}", leaf.name, form, limits
-                    ) as inner,
+                    spool(stream, f"{leaf.name}!{info.filename}", leaf.name, form, limits) as inner,
                 ):
                     yield inner
             except _DAMAGED as error:
@@ -131,7 +152,7 @@ _DAMAGED = (
 )
 
 
-def of_tar(leaf: containers.Leaf, limits: containers.Limits) -> Generator[containers.Leaf]:
+def of_tar(leaf: Leaf, limits: Limits) -> Generator[Leaf]:
     """The members of an uncompressed tar leaf.
 
     Raises:
@@ -140,11 +161,12 @@ def of_tar(leaf: containers.Leaf, limits: containers.Limits) -> Generator[contai
     """
     form = f"{leaf.form} > tar" if leaf.form else "tar"
     with leaf.open() as raw:
+        _check_tar_headers(raw, leaf.name, limits)
+        raw.seek(0)
         members: list[tarfile.TarInfo] = []
         try:
             archive = tarfile.TarFile(fileobj=raw, mode="r")
             for member in archive:
-                limits.count(1, leaf.name)
                 if not member.isdir():
                     members.append(member)
         # tarfile lets ValueError, OverflowError and EOFError through on forged header fields.
@@ -160,15 +182,49 @@ def of_tar(leaf: containers.Leaf, limits: containers.Limits) -> Generator[contai
             if stream is None:
                 raise errors.ArchiveError(f"{leaf.name}: member {member.name!r} is no plain file")
             try:
-                with containers.spool(
-                    stream, f"{leaf.name}!{member.name}", leaf.name, form, limits
-                ) as inner:
+                with spool(stream, f"{leaf.name}!{member.name}", leaf.name, form, limits) as inner:
                     yield inner
             except (tarfile.TarError, EOFError, OSError) as error:
                 raise errors.ContentError(
                     f"{leaf.name}: member {member.name!r} is damaged: {error}"
                 ) from error
 
+
+def _check_tar_headers(raw: IO[bytes], name: str, limits: Limits) -> None:
+    """Refuses what costs tarfile time, memory or depth out of all proportion, before it looks.
+
+    Raises:
+        ArchiveError: extended headers that are long, many in a row, or give sizes of their own.
+    """
+    in_a_row = 0
+    while len(header := raw.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE and header.strip(b"\0"):
+        limits.count(1, name)
+        try:
+            size = tarfile.nti(header[124:136])  # type: ignore[attr-defined]
+        except tarfile.HeaderError:
+            return  # tarfile says that it is damaged
+        if header[156:157] in _EXTENDED:
+            in_a_row += 1
+            content = raw.read(size) if 0 <= size <= _MOST_HEADER_BYTES else None
+            if content is None or in_a_row > _MOST_IN_A_ROW:
+                raise errors.ArchiveError(f"{name}: an extended header is too long, or too many")
+            if _RESIZES.search(content) and header[156:157] in (b"x", b"g"):
+                raise errors.ArchiveError(
+                    f"{name}: an extended header gives a member another size (or a sparse one)"
+                )
+            raw.seek(-size % tarfile.BLOCKSIZE, os.SEEK_CUR)
+        else:
+            in_a_row = 0
+            blocks = -(-max(size, 0) // tarfile.BLOCKSIZE) if header[156:157] in _WITH_DATA else 0
+            raw.seek(blocks * tarfile.BLOCKSIZE, os.SEEK_CUR)
+
+
+# pax (of a member, of all), GNU's long name and long link; Solaris's pax.
+_EXTENDED = (b"x", b"g", b"L", b"K", b"X")
+_WITH_DATA = (b"0", b"\0", b"7", b"S", b"V")
+_MOST_HEADER_BYTES = 1 << 16
+_MOST_IN_A_ROW = 4
+_RESIZES = re.compile(rb"\n?\d{1,6} (?:size|GNU\.sparse\.[a-z.]+|hdrcharset)=")
 
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -204,7 +260,7 @@ def _check_names(names: Iterable[str], archive: str) -> None:
             raise errors.ArchiveError(f"{archive}: the name {name!r} stands {count} times")
 
 
-def _check_directory_size(raw: IO[bytes], leaf: containers.Leaf) -> None:
+def _check_directory_size(raw: IO[bytes], leaf: Leaf) -> None:
     """Refuses a table of contents that would fill the memory before a single name is seen."""
     raw.seek(max(leaf.size - 65_557 - 76, 0))
     tail = raw.read()

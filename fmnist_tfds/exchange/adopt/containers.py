@@ -1,10 +1,10 @@
-"""Files and archive members as leaves, found by content; decompression bounded by known sizes.
+"""The forms that the data comes in: one row each, and how a leaf's form is found.
 
-A leaf is read from its first bytes on, never trusted by its name. What is decompressed lies in
-memory where it is small and else in a private scratch folder under a number of ours, so no name
-from an archive ever becomes a path.
+A row names the form, what it begins with or how else it is told, and what becomes of it: it holds
+other leaves, is read, or is refused with the next step. A new form is one row and one reader.
 
-Source: RFC 1952 (gzip), the xz, bzip2, zip, tar, PNG, NumPy and Parquet signatures.
+Source: RFC 1952 (gzip), the xz, bzip2, zip, tar, PNG, NumPy, Parquet and Arrow signatures; those of
+the refused forms are in https://en.wikipedia.org/wiki/List_of_file_signatures.
 """
 
 from __future__ import annotations
@@ -12,180 +12,116 @@ from __future__ import annotations
 import bz2
 import contextlib
 import dataclasses
-import gzip
+import hashlib
 import io
-import itertools
 import lzma
-import math
 import os
-import pathlib
 import zlib
-from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Generator
+from typing import IO, TYPE_CHECKING, Any
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import errors
+from fmnist_tfds.exchange.adopt import archives, columnar, npy, png_files, records, tables
+from fmnist_tfds.exchange.adopt.gathering import Gathering, impostor
+from fmnist_tfds.exchange.adopt.leaf import CHUNK, Leaf, Limits, spool
+from fmnist_tfds.formats import gzip_file
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-Kind = Literal[
-    "gzip", "xz", "bzip2", "zip", "tar", "IDX", "npy", "parquet", "PNG", "ARFF", "CSV", "other"
-]
-_CHUNK = 1 << 20
-_IN_MEMORY = 1 << 20
-HEAD_BYTES = 16 << 10
-# float64 is the widest form (8 bytes a pixel); text takes at most 4, tar and npz add headers.
-_WIDEST = 9
-_MIN_BYTES = 16 << 20
-_MAX_MEMBERS = 250_000
 _XZ_MEMORY = 256 << 20
-_SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"BZh", "bzip2"),
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),
-    (b"\x00\x00\x08", "IDX"),
-    (b"\x93NUMPY", "npy"),
-    (b"PAR1", "parquet"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-)
-_FOREIGN = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to"),
-    (b"<!doctype", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<?xml", "an XML document"),
-    (b"\xff\xd8\xff", "a JPEG image, whose pixels are no longer the original ones"),
-    (b"\x80\x02", "a Python pickle, which could run code"),
-    (b"\x80\x03", "a Python pickle, which could run code"),
-    (b"\x80\x04", "a Python pickle, which could run code"),
-    (b"\x80\x05", "a Python pickle, which could run code"),
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Leaf:
-    """One file, archive member or decompressed stream.
+class Adopting:
+    """What one adoption has found so far.
 
     Attributes:
-        name: how messages call it: "data.zip!train/x.gz".
-        group: the folder or archive it lies in.
-        form: the containers around it, outermost first, such as "zip > gzip".
-        head: its first bytes, at most HEAD_BYTES.
-        size: its length in bytes.
-        path: the file that holds it, or None.
-        data: its bytes where path is None.
+        found: the proofs and placed rows.
+        pairing: arrays of images and labels that wait for each other.
+        pngs: PNG files, which are offered many at once.
+        limits: what may be unpacked.
+    """
+
+    found: Gathering
+    pairing: npy.Pairing
+    pngs: png_files.PngTree
+    limits: Limits
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Format:
+    """One form.
+
+    Attributes:
+        name: what messages and receipts call it.
+        starts: the first bytes, any of them.
+        fits: tells it where no first bytes do.
+        members: the leaves that it holds.
+        read: offers what it holds.
+        refusal: what it is, and what to do with it, where it is not read.
     """
 
     name: str
-    group: str
-    form: str
-    head: bytes
-    size: int
-    path: pathlib.Path | None = None
-    data: bytes = b""
-
-    def open(self) -> IO[bytes]:
-        """A seekable stream of its bytes."""
-        return io.BytesIO(self.data) if self.path is None else self.path.open("rb")
-
-    def read(self) -> bytes:
-        """All its bytes."""
-        return self.data if self.path is None else self.path.read_bytes()
-
-    @property
-    def kind(self) -> Kind:
-        """What its first bytes say."""
-        for signature, kind in _SIGNATURES:
-            if self.head.startswith(signature):
-                return kind
-        if self.head[257:262] == b"ustar":
-            return "tar"
-        return _text_kind(self.head)
-
-    def foreign(self) -> str:
-        """What it is when it is no container of ours, for people."""
-        start = self.head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-        for signature, title in _FOREIGN:
-            if start.startswith(signature) or self.head.startswith(signature):
-                return title
-        return f"nothing known here (it starts with {self.head[:12]!r})" if self.size else "empty"
+    starts: tuple[bytes, ...] = ()
+    fits: Callable[[Leaf], bool] | None = None
+    members: Callable[[Leaf, Limits], Generator[Leaf]] | None = None
+    read: Callable[[Leaf, Adopting], None] | None = None
+    refusal: str = ""
 
 
-def _text_kind(head: bytes) -> Kind:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text[:1] == b"%" or text[:9].lower() == b"@relation":
-        return "ARFF"
-    first = text.split(b"\n", 1)[0]
-    # 785 columns; an HTML or log line has far fewer commas.
-    return "CSV" if first.count(b",") >= 256 or first.lower().startswith(b"label,") else "other"
+def of(leaf: Leaf) -> Format:
+    """The form of a leaf, by what it holds; the last row where it is none of the others."""
+    text = leaf.head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for form in FORMATS:
+        if leaf.head.startswith(form.starts) or (form.refusal and text.startswith(form.starts)):
+            return form
+        if form.fits is not None and form.fits(leaf):
+            return form
+    return _UNKNOWN
 
 
-class Limits:
-    """How much may be decompressed in one adoption, and where it may lie meanwhile."""
-
-    def __init__(self, dataset: catalog.Catalog, scratch: pathlib.Path) -> None:
-        payload = sum(file.payload_bytes for file in dataset.files)
-        self.stream_bytes = _WIDEST * payload + _MIN_BYTES
-        self.bytes_left = 3 * self.stream_bytes
-        self.members_left = _MAX_MEMBERS
-        self.largest_payload = max(file.payload_bytes for file in dataset.files)
-        self.pixels = math.prod(dataset.part("train", "images").shape[1:])
-        self._scratch = scratch
-        self._numbers = itertools.count()
-
-    def count(self, members: int, name: str) -> None:
-        """Refuses one member too many."""
-        self.members_left -= members
-        if self.members_left < 0:
-            raise errors.ArchiveError(f"{name}: holds more than {_MAX_MEMBERS:,} members")
-
-    def of_stream(self, head: bytes) -> int:
-        """How many bytes a stream that starts so may have."""
-        # The length of an IDX file is known to the byte: a bomb behind its magic stops early.
-        return self.largest_payload if head.startswith(b"\x00\x00\x08") else self.stream_bytes
-
-    def new_file(self) -> pathlib.Path:
-        """A fresh path in the scratch folder."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        return self._scratch / str(next(self._numbers))
+def refusal(leaf: Leaf) -> str:
+    """What a leaf is that is not read, for people."""
+    if not leaf.size:
+        return "empty"
+    return of(leaf).refusal or f"nothing known here (it starts with {leaf.head[:12]!r})"
 
 
-@contextlib.contextmanager
-def spool(stream: IO[bytes], name: str, group: str, form: str, limits: Limits) -> Iterator[Leaf]:
-    """The leaf that a stream holds, read at most up to the limit; removed at the end.
+def _unpacked(
+    opened: Callable[[IO[bytes]], IO[bytes]], name: str
+) -> Callable[[Leaf, Limits], Generator[Leaf]]:
+    """The one leaf inside a compressed one.
 
     Raises:
-        ArchiveError: the stream is longer than any form of the data can be.
+        ArchiveError: it unpacks to more than the limit.
+        ContentError: the stream is damaged or cut short.
     """
-    buffer = stream.read(_CHUNK)
-    head = buffer[:HEAD_BYTES]
-    limit = limits.of_stream(head)
-    path, size = None, len(buffer)
-    try:
-        if size == _CHUNK:
-            path = limits.new_file()
-            with path.open("xb") as file:
-                file.write(buffer)
-                while chunk := stream.read(_CHUNK):
-                    size += len(chunk)
-                    _check(size, limit, limits, name)
-                    file.write(chunk)
-            buffer = b""
-        _check(size, limit, limits, name)
-        limits.bytes_left -= size
-        yield Leaf(name, group, form, head, size, path, buffer)
-    finally:
-        if path is not None:
-            path.unlink(missing_ok=True)
+    # The engines raise these for a damaged or short stream; OSError: bz2 and a bad disk.
+    damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+
+    def members(leaf: Leaf, limits: Limits) -> Generator[Leaf]:
+        gz = leaf.read() if name == "gzip" and leaf.size <= limits.largest_payload else None
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(leaf.open())
+            form = leaf.inside(name).form
+            try:
+                stream = stack.enter_context(opened(raw))
+                inner = stack.enter_context(
+                    spool(stream, _inner_name(leaf.name), leaf.group, form, limits)
+                )
+            except damaged as error:
+                raise errors.ContentError(
+                    f"{leaf.name}: the {name} stream is damaged or cut short: {error}"
+                ) from error
+            yield dataclasses.replace(inner, gz=gz)
+
+    return members
 
 
-def _check(size: int, limit: int, limits: Limits, name: str) -> None:
-    if size > limit or size > limits.bytes_left:
-        raise errors.ArchiveError(
-            f"{name}: unpacks to more than {min(limit, limits.bytes_left):,} bytes, "
-            "more than this data set takes in any form"
-        )
+def _inner_name(name: str) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path of this disk
+    return stem if suffix.lower() in (".gz", ".xz", ".bz2") else name
 
 
 class _Xz(io.RawIOBase):
@@ -201,7 +137,7 @@ class _Xz(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         while not self._engine.eof:
-            data = self._raw.read(_CHUNK) if self._engine.needs_input else b""
+            data = self._raw.read(CHUNK) if self._engine.needs_input else b""
             out = self._engine.decompress(data, len(view))
             if out:
                 view[: len(out)] = out
@@ -213,50 +149,109 @@ class _Xz(io.RawIOBase):
         return 0
 
 
-@contextlib.contextmanager
-def decompressed(leaf: Leaf, limits: Limits) -> Iterator[Leaf]:
-    """The leaf inside a gzip, xz or bzip2 leaf.
-
-    Raises:
-        ArchiveError: it unpacks to more than the limit.
-        ContentError: the stream is damaged or cut short.
-    """
-    openers: dict[str, Callable[[IO[bytes]], Any]] = {
-        "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
-        "bzip2": bz2.BZ2File,
-        "xz": lambda raw: io.BufferedReader(_Xz(raw), _CHUNK),
-    }
-    # gzip, zlib and lzma raise these for a damaged or short stream; OSError: bz2, gzip's header.
-    damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
-    with contextlib.ExitStack() as stack:
-        raw = stack.enter_context(leaf.open())
-        try:
-            stream = stack.enter_context(openers[leaf.kind](raw))
-            form = f"{leaf.form} > {leaf.kind}" if leaf.form else leaf.kind
-            inner = stack.enter_context(
-                spool(stream, _inner_name(leaf.name), leaf.group, form, limits)
-            )
-        except damaged as error:
-            raise errors.ContentError(
-                f"{leaf.name}: the {leaf.kind} stream is damaged or cut short: {error}"
-            ) from error
-        yield inner
+def _buffered(kind: Callable[[IO[bytes]], io.RawIOBase]) -> Callable[[IO[bytes]], IO[bytes]]:
+    return lambda raw: io.BufferedReader(kind(raw), CHUNK)
 
 
-def _inner_name(name: str) -> str:
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path of this disk
-    return stem if suffix.lower() in (".gz", ".xz", ".bz2") else name
+def _read_idx(leaf: Leaf, work: Adopting) -> None:
+    payload = leaf.read()
+    published = [f.sha256 for f in work.found.dataset.files]
+    gz = leaf.gz if leaf.gz and hashlib.sha256(leaf.gz).hexdigest() in published else None
+    if work.found.offer_payload(payload, leaf.name, leaf.form, gz=gz) is None:
+        if title := impostor(payload, work.found.dataset):
+            raise errors.ContentError(f"{leaf.name}: this is {title}")
+        work.pairing.offer(npy.read_idx(leaf, payload), leaf)
 
 
-def of_file(path: pathlib.Path, name: str, group: str) -> Leaf:
-    """The leaf that a regular file is.
+def _read_npy(leaf: Leaf, work: Adopting) -> None:
+    work.pairing.offer(npy.read_npy(leaf, work.limits.stream_bytes), leaf)
 
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        return Leaf(name, group, "", head, path.stat().st_size, path)
-    except OSError as error:
-        raise errors.StoreError(f"{name}: cannot be read: {error.strerror or error}") from error
+
+def _offered(leaf: Leaf, work: Adopting, table: tables.Table) -> None:
+    """Offers a table: what it lacks may lie beside it."""
+    if table.images is None or table.labels is None:
+        values: Any = table.images if table.labels is None else table.labels
+        work.pairing.offer(values, leaf)
+        return
+    positions = work.found.offer_images(table.images, leaf.name, leaf.form)
+    work.found.offer_labels(table.labels, leaf.name, leaf.form, positions)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("gzip", (gzip_file.MAGIC,), members=_unpacked(_buffered(gzip_file.Reader), "gzip")),
+    Format("xz", (b"\xfd7zXZ\x00",), members=_unpacked(_buffered(_Xz), "xz")),
+    Format("bzip2", (b"BZh",), members=_unpacked(bz2.BZ2File, "bzip2")),
+    Format("zip", (b"PK\x03\x04", b"PK\x05\x06"), members=archives.of_zip),
+    Format("tar", fits=lambda leaf: leaf.head[257:262] == b"ustar", members=archives.of_tar),
+    Format("IDX", (b"\x00\x00\x08",), read=_read_idx),
+    Format("npy", (b"\x93NUMPY",), read=_read_npy),
+    Format(
+        "parquet",
+        (b"PAR1",),
+        read=lambda leaf, work: _offered(
+            leaf, work, columnar.read_parquet(leaf, work.found, work.limits)
+        ),
+    ),
+    Format(
+        "Arrow",
+        (b"ARROW1", b"\xff\xff\xff\xff"),
+        read=lambda leaf, work: _offered(
+            leaf, work, columnar.read_arrow(leaf, work.found, work.limits)
+        ),
+    ),
+    Format("PNG", (png_files.SIGNATURE,), read=lambda leaf, work: work.pngs.add(leaf)),
+    Format(
+        "TFRecord",
+        fits=records.is_tfrecord,
+        read=lambda leaf, work: _offered(leaf, work, records.read_tfrecord(leaf, work.found)),
+    ),
+    Format("", (b"version https://git-lfs",), refusal="a Git LFS pointer, not the file it names"),
+    Format("", (b"<!doctype", b"<html"), refusal="an HTML page"),
+    Format("", (b"<?xml",), refusal="an XML document"),
+    Format(
+        "",
+        (b"\xff\xd8\xff",),
+        refusal="a JPEG image, whose pixels are no longer the original ones; ask for PNG files",
+    ),
+    Format(
+        "", (b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*"), refusal="an image that is no PNG"
+    ),
+    Format(
+        "",
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        refusal="a Python pickle, which could run code; save the arrays with numpy.savez",
+    ),
+    Format("", (b"7z\xbc\xaf\x27\x1c",), refusal="a 7z archive; unpack it first: 7z x FILE"),
+    Format("", (b"Rar!\x1a\x07",), refusal="a RAR archive; unpack it first: unrar x FILE"),
+    Format("", (b"\x28\xb5\x2f\xfd",), refusal="zstd; unpack it first: zstd -d FILE"),
+    Format("", (b"\x04\x22\x4d\x18",), refusal="lz4; unpack it first: lz4 -d FILE"),
+    Format("", (b"\x1f\x9d",), refusal="compress (.Z); unpack it first: gzip -d FILE"),
+    Format(
+        "",
+        (b"\x89HDF\r\n\x1a\n",),
+        refusal="HDF5, which is not read here; save its arrays with h5py and numpy.savez",
+    ),
+    Format(
+        "",
+        (b"MATLAB ",),
+        refusal="a MATLAB file, which is not read here; save its arrays with scipy.io.loadmat "
+        "and numpy.savez",
+    ),
+    Format("", (b"SQLite format 3",), refusal="an SQLite database; export its table as CSV"),
+    Format(
+        "",
+        (b"\x83\xaf\x70\xd1\x0d\x88\x4a\x3f",),
+        refusal="ArrayRecord or Riegeli, which is not read here; prepare it as TFRecord",
+    ),
+    Format(
+        "ARFF",
+        fits=tables.is_arff,
+        read=lambda leaf, work: _offered(leaf, work, tables.read_arff(leaf, work.found)),
+    ),
+    Format(
+        "CSV",
+        fits=tables.is_csv,
+        read=lambda leaf, work: _offered(leaf, work, tables.read_csv(leaf, work.found)),
+    ),
+)
+_UNKNOWN = Format("")

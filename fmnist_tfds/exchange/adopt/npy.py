@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.exchange.adopt import containers, row_order
+from fmnist_tfds.exchange.adopt.gathering import Gathering
+from fmnist_tfds.exchange.adopt.leaf import Leaf
+from fmnist_tfds.exchange.adopt.row_order import Bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,13 +40,13 @@ class Pairing:
         assumed: what was assumed, or is not known, where that did not lead to the data; or "".
     """
 
-    def __init__(self, gathering: row_order.Gathering) -> None:
-        self._gathering = gathering
+    def __init__(self, found: Gathering) -> None:
+        self._gathering = found
         self.assumed = ""
         self._positions: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
         self._labels: dict[tuple[str, int], list[_Waiting]] = collections.defaultdict(list)
 
-    def offer(self, array: npt.NDArray[Any], leaf: containers.Leaf) -> None:
+    def offer(self, array: npt.NDArray[Any], leaf: Leaf) -> None:
         """Offers one array of images or labels.
 
         Raises:
@@ -57,12 +59,14 @@ class Pairing:
                 f"{leaf.name}: {count:,} rows, expected at most {gathering.total_rows:,}"
             )
         key = (leaf.group, count)
+        if array.dtype.kind in "SU" and count and array.size == count:
+            array = class_numbers(array.reshape(-1), gathering, leaf.name)
         if count and array.ndim > 1 and array.size == count * gathering.pixels:
-            images = row_order.byte_values(array.reshape(count, -1), leaf.name)
+            images = byte_values(array.reshape(count, -1), leaf.name)
             positions = gathering.offer_images(images, leaf.name, leaf.form)
             self._positions[key].append(_Waiting(leaf.name, leaf.form, positions))
         elif count and (array.size == count or array.shape[1:] == (_CLASSES,)):
-            labels = row_order.byte_values(_one_number_each(array, leaf.name), leaf.name)
+            labels = byte_values(_one_number_each(array, leaf.name), leaf.name)
             if not gathering.offer_labels(labels, leaf.name, leaf.form):
                 self._labels[key].append(_Waiting(leaf.name, leaf.form, labels))
         else:
@@ -110,6 +114,25 @@ _MOST_ALIKE = 5
 _MOST_WAYS = 500
 
 
+def class_numbers(
+    names: npt.NDArray[Any], gathering: Gathering, origin: str
+) -> npt.NDArray[np.uint8]:
+    """uint8[n]: the labels that n texts name, by word or number.
+
+    Raises:
+        ContentError: one names no class.
+    """
+    kinds, inverse = np.unique(names, return_inverse=True)
+    numbers = []
+    for kind in kinds.tolist():
+        text = kind.decode("latin-1") if isinstance(kind, bytes) else kind
+        number = int(text) if text in map(str, range(_CLASSES)) else gathering.class_of(text)
+        if number is None:
+            raise errors.ContentError(f"{origin}: {text[:20]!r} names no class")
+        numbers.append(number)
+    return np.array(numbers, np.uint8)[inverse]
+
+
 def _one_number_each(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if array.size == len(array):
         return array.reshape(-1)
@@ -120,7 +143,7 @@ def _one_number_each(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return numbers
 
 
-def read_npy(leaf: containers.Leaf, max_bytes: int) -> npt.NDArray[Any]:
+def read_npy(leaf: Leaf, max_bytes: int) -> npt.NDArray[Any]:
     """The array of a .npy leaf; memory-mapped where it lies on disk.
 
     Raises:
@@ -157,7 +180,7 @@ def read_npy(leaf: containers.Leaf, max_bytes: int) -> npt.NDArray[Any]:
     return np.frombuffer(leaf.data, dtype, offset=start).reshape(shape, order=order)
 
 
-def read_idx(leaf: containers.Leaf, payload: bytes) -> npt.NDArray[np.uint8]:
+def read_idx(leaf: Leaf, payload: bytes) -> npt.NDArray[np.uint8]:
     """The array of an IDX file whose digest is unknown: its own header decides the shape.
 
     Raises:
@@ -174,3 +197,35 @@ def read_idx(leaf: containers.Leaf, payload: bytes) -> npt.NDArray[np.uint8]:
             f"the file holds {len(payload) - start:,}"
         )
     return np.frombuffer(payload, np.uint8, offset=start).reshape(shape)
+
+
+def byte_values(array: npt.NDArray[Any], origin: str) -> Bytes:
+    """The same numbers as uint8; floats in [0, 1] are taken as multiples of 1/255.
+
+    Raises:
+        ContentError: a value is NaN, not whole, below 0 or above 255.
+    """
+    if array.dtype == np.uint8:
+        return np.asarray(array)
+    if array.dtype.kind not in "iufb":
+        raise errors.ContentError(f"{origin}: expected numbers, found dtype {array.dtype}")
+    out = np.empty(array.shape, np.uint8)
+    scale = 1.0
+    step = 4096
+    if array.dtype.kind == "f" and array.ndim > 1 and array.size:
+        highest = max(float(np.max(array[i : i + step])) for i in range(0, len(array), step))
+        scale = 255.0 if highest <= 1.0 else 1.0
+    for start in range(0, len(array), step):
+        part = array[start : start + step]
+        if part.dtype.kind == "f":
+            if not np.isfinite(part).all():
+                raise errors.ContentError(f"{origin}: holds NaN or infinite values")
+            whole = np.rint(part * scale)
+            if np.abs(part * scale - whole).max(initial=0) > 1e-3:
+                raise errors.ContentError(f"{origin}: holds values that are not whole numbers")
+            part = whole
+        if part.size and (part.min() < 0 or part.max() > 255):
+            worst = part.max() if part.max() > 255 else part.min()
+            raise errors.ContentError(f"{origin}: holds the value {worst:g}, outside 0..255")
+        out[start : start + step] = part
+    return out

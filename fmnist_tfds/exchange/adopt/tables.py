@@ -168,6 +168,8 @@ def _rows(lines: _Lines, names: list[str] | None, found: Gathering) -> Table:
     pixels, name, columns = found.pixels, lines.name, lines.columns
     extra = columns if 1 <= columns <= 2 < pixels else columns - pixels
     labelled = [i for i, column in enumerate(names or []) if column in _LABEL_NAMES]
+    if names and columns == 2 and any(n not in _LABEL_NAMES + _INDEX_NAMES for n in names):
+        extra = -1  # neither labels alone nor an index and labels
     if not (1 if labelled else 0) <= extra <= 2:
         what = "columns (label" if lines.is_csv else "attributes (class"
         raise errors.ContentError(

@@ -5,19 +5,33 @@ Never imports TensorFlow or Keras.
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from fmnist_tfds import catalog, obtain
+from fmnist_tfds.config import settings as settings_
+from fmnist_tfds.download import progress as progress_
 from fmnist_tfds.formats import identify, idx
 
 _Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def load_data(
-    *, dataset: catalog.Catalog = catalog.FASHION_MNIST, **options: Any
+    *,
+    mirrors: str | Iterable[str | settings_.Mirror] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    deadline_s: float | None = None,
+    offline: bool | None = None,
+    adopt_local: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    settings: settings_.Settings | None = None,
+    dataset: catalog.Catalog = catalog.FASHION_MNIST,
+    progress: progress_.Progress | None = None,
 ) -> tuple[_Arrays, _Arrays]:
     """Fashion-MNIST as ((x_train, y_train), (x_test, y_test)).
 
@@ -25,8 +39,17 @@ def load_data(
     uint8[10000] in 0..9, in the original order. Unlike Keras's, the arrays may be written to.
 
     Args:
+        mirrors: the mirror list, as text or entries; "off" for no network.
+        manual_dir: folder, archive or file that holds the data; tried before the network.
+        cache_dir: where verified files are kept.
+        config_file: TOML file.
+        deadline_s: seconds for the whole job.
+        offline: open no socket.
+        adopt_local: look in other tools' caches on this disk before asking the network.
+        out: folder that gets a copy of the four files.
+        settings: all of the above at once, instead.
         dataset: which data set of the family.
-        **options: as `obtain.obtain_files` takes them: mirrors, manual_dir, cache_dir, …
+        progress: receives progress.
 
     Raises:
         ConfigError: an option is wrong.
@@ -34,7 +57,19 @@ def load_data(
         ContentError: a file is not genuine.
         StoreError: the cache cannot be read or written.
     """
-    files = obtain.obtain_files(dataset=dataset, **options)
+    files = obtain.obtain_files(
+        mirrors=mirrors,
+        manual_dir=manual_dir,
+        cache_dir=cache_dir,
+        config_file=config_file,
+        deadline_s=deadline_s,
+        offline=offline,
+        adopt_local=adopt_local,
+        out=out,
+        settings=settings,
+        dataset=dataset,
+        progress=progress,
+    )
 
     def array(split: catalog.Split, kind: catalog.Kind) -> npt.NDArray[np.uint8]:
         file = dataset.part(split, kind)

@@ -42,7 +42,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "version_folder": (),
     "keras_registry": (),
     "datasets": ("config", "formats", "download", "obtain", "version_folder"),
-    "keras_data": ("formats", "obtain"),
+    # load_data takes what obtain_files takes: settings, mirrors and progress by their types.
+    "keras_data": ("config", "download", "formats", "obtain"),
     "input_pipeline": ("formats", "version_folder"),
     "training": ("config", "download", "obtain", "datasets", "input_pipeline"),
     "benchmark": ("input_pipeline", "datasets", ""),

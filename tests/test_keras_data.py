@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -23,6 +24,13 @@ def test_load_data_returns_what_keras_returns(real_data, tmp_path):
     assert np.bincount(y_test).tolist() == [1_000] * 10
     assert y_train[:5].tolist() == [9, 0, 0, 3, 0]
     x_train[0] = 0  # writable, unlike Keras's
+
+
+def test_load_data_takes_what_obtain_files_takes():
+    ours, theirs = map(inspect.signature, (fmnist_tfds.load_data, fmnist_tfds.obtain_files))
+    assert list(ours.parameters) == list(theirs.parameters)
+    for name, parameter in theirs.parameters.items():
+        assert ours.parameters[name].default == parameter.default, name
 
 
 def test_load_data_equals_the_stock_keras_arrays(real_data, tmp_path):

@@ -19,11 +19,52 @@ import tensorflow as tf
 from tensorflow.python.data.ops import dataset_ops, iterator_ops
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import sources
+from fmnist_tfds.input_pipeline.shards import sources
 
 _REFUSAL = "this iterator checkpoint belongs to another data set:", "and not to this one:"
 _OWNER = "_OWNER"
 _REPEATED = 1024
+
+
+def finished(
+    batches: tf.data.Dataset, steps: int, owner: Mapping[str, object], device: str | None
+) -> tf.data.Dataset:
+    """The data set that users get: counted, bound to its owner, perhaps prefetched to a device.
+
+    Raises:
+        ArgumentError: TensorFlow sees no such device.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    # Autotuning has nothing to tune here, and now and then holds up the end of an iterator for
+    # 35 ms, as long as an epoch (BENCHMARKS.md). No rewrite applies either.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    # The order and the shards are made here: tf.distribute must not shard once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    ready = Batches(batches, owner, steps, options)
+    if device is None:
+        return ready
+    # On the host the parallel map is ahead of the consumer already.
+    return ready.plain.apply(tf.data.experimental.prefetch_to_device(_checked_device(device)))
+
+
+def _checked_device(device: str) -> str:
+    known = [found.name for found in tf.config.list_logical_devices()]
+    try:
+        wanted = tf.DeviceSpec.from_string(device)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise errors.ArgumentError(
+            f'device: expected a name such as "/gpu:0", got {device!r}'
+        ) from error
+    for name in known:
+        there = tf.DeviceSpec.from_string(name)
+        if there.device_type == wanted.device_type and there.device_index == (
+            wanted.device_index or 0
+        ):
+            return device
+    shown = ", ".join(name.rpartition("device:")[2].lower() for name in known)
+    raise errors.ArgumentError(f"device: TensorFlow sees no {device!r} here; it sees {shown}")
 
 
 class Batches(dataset_ops.UnaryUnchangedStructureDataset):

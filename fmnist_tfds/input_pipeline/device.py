@@ -7,7 +7,10 @@ only to 256: bytes pass under every policy.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +19,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from fmnist_tfds import errors
-from fmnist_tfds.input_pipeline import pipeline, preprocess
+from fmnist_tfds.input_pipeline import (
+    checkpoints,
+    order,
+    pipeline,
+    preprocess,
+    sampler,
+    share,
+)
+from fmnist_tfds.input_pipeline.shards import in_memory, prepared, sources
 
 
 class ResidentImages(keras.layers.Layer):
@@ -103,7 +114,7 @@ def make_device_train(
     Raises:
         ArgumentError, NotPreparedError, RecordError, ContentError: as `make_train`.
     """
-    made = pipeline.make_indices(batch_size, seed=seed, **arguments)
+    made = make_indices(batch_size, seed=seed, **arguments)
     images = np.concatenate(made.images)
     # int32: a cast to uint8 would let wrong numbers come round to right ones.
     front = keras.Sequential(
@@ -114,8 +125,68 @@ def make_device_train(
             ),
         ]
     )
-    rows = np.arange(made.first, made.first + made.examples, dtype="<i4")
-    numbers = rows.view(np.uint8).reshape(-1, 4)
+    numbers = made.rows.astype("<i4").view(np.uint8).reshape(-1, 4)
     marks = np.broadcast_to(mark(images), numbers.shape)
     tickets = tf.constant(np.concatenate([numbers, marks], axis=1))
     return made.finish(tickets), front
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Indexed:
+    """A split by numbers.
+
+    Attributes:
+        images: uint8[n, 28, 28, 1] of each prepared split.
+        rows: where the chosen split's examples lie in all of them, int32[examples].
+        statistics: mean and deviation of the training pixels.
+        finish: a tensor of one row per example -> batches of (its rows, label int64[B]).
+    """
+
+    images: list[npt.NDArray[np.uint8]]
+    rows: npt.NDArray[np.int32]
+    statistics: tuple[float, float]
+    finish: Callable[[tf.Tensor], tf.data.Dataset]
+
+
+def make_indices(
+    batch_size: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    builder: Any = None,
+    name: str = "fmnist_resilient",
+    split: Any = "train",
+    seed: int = 0,
+    epochs: int | None = 1,
+    drop_remainder: bool = False,
+    shard: order.Shard | None = None,
+    verify: bool = True,
+) -> Indexed:
+    """What `Indexed` holds. Arguments and errors are those of `make_train`."""
+    order.check_epochs(epochs)
+    order.check_seed(seed)
+    builder = prepared.find_builder(name, data_dir, builder)
+    mine = share.checked(
+        batch_size, builder, split, shard, "resident", drop_remainder=drop_remainder
+    )
+    data = sources.InMemory(mine, verify=verify)
+    owner = mine.owner("make_device_train", "resident", seed=seed, epochs=epochs)
+
+    def ordered(epoch_seed: tf.Tensor) -> tf.Tensor:
+        return data.shuffled(epoch_seed)[: mine.examples]
+
+    def finish(tickets: tf.Tensor) -> tf.data.Dataset:
+        pairs = sources.plain(lambda i: (tf.gather(tickets, i), tf.gather(data.labels, i)))
+        orders = sampler.epochs(seed, epochs).map(sources.plain(ordered))
+        batches = sampler.rebatched(orders, mine.cuts(mine.batch)).map(pairs)
+        return checkpoints.finished(batches, mine.cardinality(epochs), owner, None)
+
+    data.settle()
+    names = [split for split in ("train", "test") if split in builder.info.splits]
+    found = {}
+    for each in names:
+        whole = prepared.find_split(builder, each)
+        found[each] = in_memory.load(whole, builder, verify=verify).images
+    firsts = dict(zip(names, np.cumsum([0, *map(len, found.values())]), strict=False))
+    rows = [np.arange(s.examples, dtype=np.int32) + firsts[s.split] for s in mine.chosen.splits]
+    statistics = pipeline.pixel_statistics(builder=builder)
+    return Indexed(list(found.values()), np.concatenate(rows), statistics, finish)

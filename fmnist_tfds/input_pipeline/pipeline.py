@@ -1,22 +1,26 @@
 """make_train and make_eval: prepared shards to batches, as straight lines of tf.data.
 
-Batch before map: tf.data costs 5 to 20 µs an element, whatever its size.
+Seeds → order → look-up → pixels → batches. Batch before map: tf.data costs 5 to 20 µs an element,
+whatever its size.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from fmnist_tfds.input_pipeline import checkpoints, in_memory, plan, preprocess, sources
+from fmnist_tfds import errors
+from fmnist_tfds.input_pipeline import augment as augmentation
+from fmnist_tfds.input_pipeline import checkpoints, order, preprocess, sampler, share
+from fmnist_tfds.input_pipeline import service as data_service
+from fmnist_tfds.input_pipeline.shards import in_memory, prepared, sources
 
 _DATASET = "fmnist_resilient"
+_KNOWN_STATISTICS = ("fmnist_resilient", "fashion_mnist")
 
 
 def make_train(
@@ -29,13 +33,18 @@ def make_train(
     seed: int = 0,
     dtype: str = "float32",
     normalize: str = "unit",
-    augment: str | None = None,
+    labels: str = "int64",
+    augment: str | Sequence[str] | None = None,
+    crop_pixels: int = 2,
+    cutout_pixels: int = 8,
     epochs: int | None = 1,
+    start: tuple[int, int] = (0, 0),
     drop_remainder: bool = False,
-    shard: plan.Shard | None = None,
+    shard: order.Shard | None = None,
     source: Literal["resident", "stream"] = "resident",
     service: str | None = None,
     verify: bool = True,
+    parallel: int | None = None,
     device: str | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches: (images dtype[B, 28, 28, 1], labels int64[B]).
@@ -51,13 +60,22 @@ def make_train(
         data_dir: TFDS's data_dir; None: TFDS's default.
         builder: a prepared TFDS builder to read instead of `name` in `data_dir`.
         name: the data set's name.
-        split: "train", "test", a slice ("train[:90%]", "train[55000:]"), or one of those that
-            `tfds.even_splits` gives; it is proved with the split that it is cut from.
+        split: "train", "test", "train+test", a slice ("train[:90%]", "train[55000:]"), or one of
+            those that `tfds.even_splits` gives; a slice is proved with the split it is cut from.
         seed: of the order and the augmentation.
         dtype: "float32", "bfloat16", "float16" or "uint8" (pixels 0 to 255).
         normalize: "unit" (0 to 1) or "standard" (the training split's mean 0, deviation 1).
-        augment: None, or "flip", "crop", "cutout" joined by "_".
+        labels: "int64", "int32" or "one-hot" (float32[B, classes]).
+        augment: None, or of "flip", "altflip", "crop", "cutout", "erase" one, several joined by
+            "_", or a tuple. What is drawn depends on the example, the epoch and the seed, not on
+            the batch size or the number of workers. "altflip" flips each image in every other
+            epoch of an iteration, so it needs epochs=None or more than 1.
+        crop_pixels: how far "crop" moves an image at most, in each direction.
+        cutout_pixels: the side of the square that "cutout" blackens.
         epochs: epochs per iteration; None: without end.
+        start: (epoch, step) at which each iteration begins: what `skip(epoch * steps + step)` would
+            leave. No batch is made in vain; only `source="stream"` over records that must be read
+            one by one (other encodings) reads the beginning of that one epoch again.
         drop_remainder: leave out the last, smaller batch of each epoch. Over several workers all
             then take the same number of steps; otherwise these may differ by one ("resident") or
             by a block of 120 examples ("stream").
@@ -70,6 +88,7 @@ def make_train(
         verify: prove pixels and labels by the catalog's digests, once per process (by the records'
             checksums where the catalog does not hold the data set). False: only the framing and
             the PNG headers of stored records are checked.
+        parallel: how many groups of batches are made at once; None: by the cores of this process.
         device: prefetch batches to that device, such as "/gpu:0"; the cardinality is then unknown
             and the iterator cannot be saved.
 
@@ -79,19 +98,74 @@ def make_train(
         RecordError: a shard is damaged.
         ContentError: the data is not the genuine one.
     """
-    plan.check_epochs(epochs)
-    plan.whole("seed", seed)
+    order.check_epochs(epochs)
+    order.check_seed(seed)
+    builder = prepared.find_builder(name, data_dir, builder)
     dealt = "stream" if service and source == "resident" else source
-    made = plan.Plan(
-        batch_size, data_dir, builder, name, split, shard, dealt, verify, drop_remainder
+    mine = share.checked(batch_size, builder, split, shard, dealt, drop_remainder=drop_remainder)
+    begin, step = order.check_start(start, epochs, mine.steps)
+    how = augmentation.recipe(
+        dtype,
+        normalize,
+        augment,
+        lambda: _statistics(builder),
+        crop_pixels=crop_pixels,
+        cutout_pixels=cutout_pixels,
+        seed=seed,
     )
-    how = preprocess.recipe(dtype, normalize, augment, made.statistics)
+    if "altflip" in how.augment and (epochs == 1 or service):
+        raise errors.ArgumentError(
+            "augment: altflip needs the numbers of the epochs: epochs=None or more than 1, and no "
+            "service",
+            hint="pass epochs=N or None, and steps_per_epoch to fit",
+        )
+    pixels, calls = _pixels(how, labels, builder), share.calls(parallel)
     if service is not None:
-        return made.offloaded(service, how, seed, epochs)
-    batches = made.shuffled(how, seed, epochs)
-    made.settle()
-    owner = made.owner("make_train", how, seed=seed, epochs=epochs)
-    return _finished(batches, made.cardinality(epochs), owner, device)
+        if (begin, step) != (0, 0):
+            raise errors.ArgumentError("start: a service promises no order to start within")
+        records = sources.Parsed(mine, verify=verify)
+        return _offloaded(records, mine, service, seed, epochs, pixels, calls, drop_remainder)
+    data = sources.opened(mine, dealt, verify=verify)  # loading goes on in the background from here
+
+    # Every iteration goes on with new seeds, one for each epoch, reproducibly.
+    seeds = sampler.epochs(seed, epochs, begin, numbered=bool(how.augment or step))
+    if isinstance(data, sources.Parsed):
+
+        def read(epoch_seed: tf.Tensor, *epoch: tf.Tensor) -> tf.data.Dataset:
+            examples = data.epoch(epoch_seed, *epoch, drawn=bool(how.augment))
+            batches = examples.rebatch(mine.batch, drop_remainder=drop_remainder)
+            batches = batches.take(mine.steps)
+            return batches.skip(tf.cast(epoch[0] == begin, tf.int64) * step) if step else batches
+
+        # Records of changing length: read block by block, an iterator for each epoch.
+        examples = seeds.flat_map(sources.plain(read))
+        batches = examples.map(sources.plain(pixels), num_parallel_calls=calls)
+    else:
+
+        def ordered(epoch_seed: tf.Tensor, *epoch: tf.Tensor) -> Any:
+            numbers = data.shuffled(epoch_seed)[: mine.examples]
+            if step:
+                numbers = numbers[tf.cast(epoch[0] == begin, tf.int64) * step * mine.batch :]
+            return (
+                (numbers, sampler.keys(numbers, epoch[0], epoch_seed)) if how.augment else numbers
+            )
+
+        def look_up(numbers: tf.Tensor, *keys: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return pixels(*data.look_up(numbers), numbers, *keys)
+
+        # An epoch's order is one tensor of numbers, made at once.
+        orders = seeds.map(sources.plain(ordered))
+        # Slices of that tensor: a flat_map would start an iterator of its own for each epoch.
+        groups = sampler.rebatched(orders, mine.cuts(mine.group, step))
+        # Each call makes a whole group, since a call costs 100 µs beside its pixels.
+        made = groups.map(sources.plain(look_up), num_parallel_calls=calls)
+        # The batches of a group are slices of it, mostly without a copy.
+        batches = sampler.rebatched(made, mine.cuts(mine.batch, step)) if mine.is_grouped else made
+    data.settle()
+    more = {"by_record": isinstance(data, sources.Parsed), "start": (begin, step)}
+    owner = mine.owner("make_train", dealt, how, labels, seed=seed, epochs=epochs, **more)
+    left = mine.cardinality(epochs) - (0 if epochs is None else begin * mine.steps + step)
+    return checkpoints.finished(batches, left, owner, device)
 
 
 def make_eval(
@@ -103,9 +177,11 @@ def make_eval(
     split: Any = "test",
     dtype: str = "float32",
     normalize: str = "unit",
-    shard: plan.Shard | None = None,
+    labels: str = "int64",
+    shard: order.Shard | None = None,
     source: Literal["resident", "stream"] = "resident",
     verify: bool = True,
+    parallel: int | None = None,
     device: str | None = None,
 ) -> tf.data.Dataset:
     """Batches in order, every example once: (images dtype[B, 28, 28, 1], labels int64[B]).
@@ -113,62 +189,26 @@ def make_eval(
     Over several workers each example goes to exactly one of them; the last batch may be smaller.
     Arguments and errors are those of `make_train`.
     """
-    made = plan.Plan(batch_size, data_dir, builder, name, split, shard, source, verify, False)
-    how = preprocess.recipe(dtype, normalize, None, made.statistics)
-    batches = made.ordered(how)
-    made.settle()
-    return _finished(batches, made.cardinality(1), made.owner("make_eval", how), device)
+    builder = prepared.find_builder(name, data_dir, builder)
+    mine = share.checked(batch_size, builder, split, shard, source, drop_remainder=False)
+    how = augmentation.recipe(dtype, normalize, None, lambda: _statistics(builder))
+    pixels, calls = _pixels(how, labels, builder), share.calls(parallel)
+    data = sources.opened(mine, source, verify=verify)
+    if isinstance(data, sources.Parsed):
+        examples = data.in_order().rebatch(mine.batch)
+        batches = examples.map(sources.plain(pixels), num_parallel_calls=calls)
+    else:
 
+        def look_up(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return pixels(*data.look_up(numbers))
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Indexed:
-    """A split by numbers, for images that lie on a device.
-
-    Attributes:
-        images: uint8[n, 28, 28, 1] of each prepared split.
-        first: where the split's images begin in all of them.
-        examples: how many the split has.
-        statistics: mean and deviation of the training pixels.
-        finish: a tensor of one row per example -> batches of (its rows, label int64[B]).
-    """
-
-    images: list[npt.NDArray[np.uint8]]
-    first: int
-    examples: int
-    statistics: tuple[float, float]
-    finish: Callable[[tf.Tensor], tf.data.Dataset]
-
-
-def make_indices(
-    batch_size: int,
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    builder: Any = None,
-    name: str = _DATASET,
-    split: Any = "train",
-    seed: int = 0,
-    epochs: int | None = 1,
-    drop_remainder: bool = False,
-    shard: plan.Shard | None = None,
-    verify: bool = True,
-) -> Indexed:
-    """For device.py: what `Indexed` holds. Arguments and errors are those of `make_train`."""
-    plan.check_epochs(epochs)
-    plan.whole("seed", seed)
-    made = plan.Plan(
-        batch_size, data_dir, builder, name, split, shard, "resident", verify, drop_remainder
-    )
-    labels = in_memory.shared(made.loading.labels)
-    owner = made.owner("make_device_train", None, seed=seed, epochs=epochs)
-
-    def finish(tickets: tf.Tensor) -> tf.data.Dataset:
-        pairs = sources.plain(lambda i: (tf.gather(tickets, i), tf.gather(labels, i)))
-        batches = made.index_batches(seed, epochs).map(pairs)
-        return _finished(batches, made.cardinality(epochs), owner, None)
-
-    made.settle()
-    images, first = made.images_of_all_splits()
-    return Indexed(images, first, made.examples, made.statistics(), finish)
+        groups = sampler.grouped(tf.constant(data.in_order()), mine.group)
+        made = groups.map(sources.plain(look_up), num_parallel_calls=calls)
+        batches = sampler.rebatched(made, mine.cuts(mine.batch)) if mine.is_grouped else made
+    data.settle()
+    more = {"by_record": isinstance(data, sources.Parsed)}
+    owner = mine.owner("make_eval", source, how, labels, **more)
+    return checkpoints.finished(batches, mine.steps, owner, device)
 
 
 def pixel_statistics(
@@ -182,24 +222,54 @@ def pixel_statistics(
     For a model that normalises by itself: `Preprocess(statistics=…)`, or Keras's own `Rescaling`.
     Arguments and errors are those of `make_train`.
     """
-    return plan.Plan(
-        1, data_dir, builder, name, "train", None, "resident", False, False
-    ).statistics()
+    return _statistics(prepared.find_builder(name, data_dir, builder))
 
 
-def _finished(
-    batches: tf.data.Dataset, steps: int, owner: dict[str, Any], device: str | None
+def _statistics(builder: Any) -> tuple[float, float]:
+    train = prepared.find_split(builder, "train")
+    if train.dataset in _KNOWN_STATISTICS:
+        return augmentation.FASHION_MNIST_STATISTICS
+    images = in_memory.load(train, builder, verify=False).images
+    counts = np.bincount(images.reshape(-1), minlength=256) / images.size
+    mean = float(counts @ np.arange(256))
+    return mean, float(np.sqrt(counts @ (np.arange(256) - mean) ** 2))
+
+
+def _pixels(how: augmentation.Recipe, labels: str, builder: Any) -> Callable[..., Any]:
+    """The function of (images, labels, and where drawn, numbers and keys) to a batch."""
+    if labels not in ("int64", "int32", "one-hot"):
+        raise errors.ArgumentError(f"labels: expected int64, int32 or one-hot, got {labels!r}")
+
+    def make(images: tf.Tensor, classes: tf.Tensor, *drawn: tf.Tensor) -> Any:
+        draws = preprocess.host_draws(how, *drawn) if how.augment else {}
+        if labels == "one-hot":
+            classes = tf.one_hot(classes, builder.info.features["label"].num_classes)
+        elif labels == "int32":
+            classes = tf.cast(classes, tf.int32)
+        return preprocess.host(images, draws, how), classes
+
+    return make
+
+
+def _offloaded(
+    records: sources.Parsed,
+    mine: share.Share,
+    address: str,
+    seed: int,
+    epochs: int | None,
+    pixels: Callable[..., Any],
+    calls: int,
+    drop_remainder: bool,
 ) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.deterministic = True
-    # Autotuning has nothing to tune here, and now and then holds up the end of an iterator for
-    # 35 ms, as long as an epoch (BENCHMARKS.md). No rewrite applies either.
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    # The order and the shards are made here: tf.distribute must not shard once more.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    ready = checkpoints.Batches(batches, owner, steps, options)
-    if not device:
-        return ready
-    # On the host the parallel map is ahead of the consumer already.
-    return ready.plain.apply(tf.data.experimental.prefetch_to_device(device))
+    """Batches made by the workers of a tf.data service."""
+
+    def anyhow(images: tf.Tensor, classes: tf.Tensor) -> Any:
+        return pixels(images, classes, *sampler.keys_anyhow(classes))
+
+    # Own blocks and an own job for each trainer: a job shared by name would give the next run
+    # of that name, on the same service, no example at all.
+    windows = records.shared_out(seed)
+    batches = windows.rebatch(mine.batch, drop_remainder=drop_remainder)
+    records.settle()
+    ready = batches.map(sources.plain(anyhow), num_parallel_calls=calls)
+    return data_service.distribute(ready, address).repeat(epochs).prefetch(2)

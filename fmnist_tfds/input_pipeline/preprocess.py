@@ -1,14 +1,9 @@
-"""Cast, normalise, augment: batches of images, on the host or inside the compiled step.
-
-One definition: `apply` is written once over a few array operations and runs on TensorFlow's
-(`host`, in tf.data) and on Keras's (`Preprocess`, on any backend). For given draws both give
-exactly the same numbers: pixels move as uint8, and then meet one subtraction and one product.
-"""
+"""augment.py on TensorFlow (in tf.data) and on Keras (inside the compiled step, on any backend)."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,109 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_tfds import errors
+from fmnist_tfds.input_pipeline import augment as augmentation
 
-DTYPES = ("float32", "bfloat16", "float16", "uint8")
-NORMALIZATIONS = ("unit", "standard")
-AUGMENTATIONS = ("flip", "crop", "cutout")
-CROP_PIXELS = 2
-CUTOUT_PIXELS = 8
-_SIZE = 28
-# Mean and deviation of all 47,040,000 training pixels, 0 to 255.
-FASHION_MNIST_STATISTICS = (72.94035223214286, 90.02118235130519)
-
-Draws = dict[str, Any]
+_SIZE = augmentation.SIZE
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recipe:
-    """What happens to a batch of images, checked.
-
-    Attributes:
-        dtype: of the result.
-        mean: subtracted from pixels of 0 to 255.
-        deviation: what the difference is divided by.
-        augment: a subset of AUGMENTATIONS.
-    """
-
-    dtype: str
-    mean: float
-    deviation: float
-    augment: frozenset[str]
-
-
-def recipe(
-    dtype: str,
-    normalize: str,
-    augment: str | None,
-    statistics: Callable[[], tuple[float, float]] = lambda: FASHION_MNIST_STATISTICS,
-) -> Recipe:
-    """The checked recipe.
-
-    Args:
-        dtype: one of DTYPES; "uint8" leaves the pixels as they are.
-        normalize: "unit" (0 to 1) or "standard" (the training split's mean 0 and deviation 1).
-        augment: None, or words of AUGMENTATIONS joined by "_" ("flip_crop").
-        statistics: gives mean and deviation of the training pixels for "standard".
-
-    Raises:
-        ArgumentError: an unknown dtype, normalization or augmentation.
-    """
-    words = frozenset(augment.split("_")) if augment else frozenset[str]()
-    _one_of("dtype", dtype, DTYPES)
-    _one_of("normalize", normalize, NORMALIZATIONS)
-    for word in words:
-        _one_of("augment", word, AUGMENTATIONS)
-    if normalize == "unit":
-        return Recipe(dtype, 0.0, 255.0, words)
-    if dtype == "uint8":
-        raise errors.ArgumentError(
-            'normalize="standard" needs a floating dtype, got "uint8"',
-            hint='normalise on the device: Preprocess(normalize="standard")',
-        )
-    return Recipe(dtype, *statistics(), words)
-
-
-def host(images: tf.Tensor, draws: Draws, how: Recipe) -> tf.Tensor:
+def host(images: tf.Tensor, draws: augmentation.Draws, how: augmentation.Recipe) -> tf.Tensor:
     """On TensorFlow: uint8[B, 28, 28, 1] to how.dtype[B, 28, 28, 1], for tf.data."""
-    return _finish(apply(images, draws, how, _TF), how, _TF, how.dtype)
+    moved = augmentation.apply(images, draws, how, _TF)
+    return augmentation.finish(moved, how, _TF, how.dtype)
 
 
-def host_batch(images: tf.Tensor, seed: tf.Tensor | None, how: Recipe) -> tf.Tensor:
-    """`host` with the draws of an int64[2] seed; None where nothing is drawn."""
-    draws = {} if seed is None else host_draws(how, tf.shape(images)[0], seed)
-    return host(images, draws, how)
-
-
-def host_draws(how: Recipe, batch: Any, seed: Any) -> Draws:
-    """The random draws of one batch from an int64[2] seed, the same on every machine."""
-    draws: Draws = {}
-    for number, (name, low, high) in enumerate(_ranges(how)):
-        draws[name] = tf.random.stateless_uniform(
-            [batch], tf.stack([seed[0], seed[1] * 8 + number]), low, high, tf.int32, "philox"
-        )
-    return draws
-
-
-def apply(images: Any, draws: Draws, how: Recipe, ops: Any) -> Any:
-    """Flip, crop and cutout of uint8[B, 28, 28, 1] as `draws` (int32[B] each) say."""
-    rows, columns = ops.constant(np.arange(_SIZE)[:, None]), ops.constant(np.arange(_SIZE)[None])
-    if how.augment & {"flip", "crop"}:
-        from_row, from_column = rows, columns
-        if "flip" in how.augment:
-            flip = draws["flip"][:, None, None]
-            from_column = flip * (_SIZE - 1) + (1 - 2 * flip) * columns
-        if "crop" in how.augment:
-            from_row = from_row + draws["down"][:, None, None]
-            from_column = from_column + draws["right"][:, None, None]
-        inside = (from_row >= 0) & (from_row < _SIZE) & (from_column >= 0) & (from_column < _SIZE)
-        index = ops.clip(from_row) * _SIZE + ops.clip(from_column)
-        images = ops.where(inside[..., None], ops.gather(images, index), ops.zero)
-    if "cutout" in how.augment:
-        top, left = draws["top"][:, None, None], draws["left"][:, None, None]
-        hole = (rows >= top) & (rows < top + CUTOUT_PIXELS)
-        hole = hole & (columns >= left) & (columns < left + CUTOUT_PIXELS)
-        images = ops.where(hole[..., None], ops.zero, images)
-    return images
+def host_draws(
+    how: augmentation.Recipe, numbers: tf.Tensor, epochs: tf.Tensor
+) -> augmentation.Draws:
+    """The draws of examples by their numbers, int32[B], and epochs, int64[B]."""
+    return augmentation.draw(how, numbers, epochs, _TF)
 
 
 @keras.saving.register_keras_serializable("fmnist_tfds")
@@ -126,15 +34,18 @@ class Preprocess(keras.layers.Layer):
     """Normalises, and in training augments, uint8 images inside the compiled step.
 
     Put it first in a model and feed `make_train(dtype="uint8")`: a quarter of float32's bytes
-    crosses the bus. The result has the layer's compute dtype (mixed precision included).
+    crosses the bus. The result has the layer's compute dtype (mixed precision included). A layer
+    does not know the epoch: "altflip" is for `make_train`.
     """
 
     def __init__(
         self,
         normalize: str = "unit",
-        augment: str | None = None,
+        augment: str | Sequence[str] | None = None,
         seed: int = 0,
-        statistics: tuple[float, float] = FASHION_MNIST_STATISTICS,
+        statistics: tuple[float, float] = augmentation.FASHION_MNIST_STATISTICS,
+        crop_pixels: int = 2,
+        cutout_pixels: int = 8,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -143,13 +54,29 @@ class Preprocess(keras.layers.Layer):
             "augment": augment,
             "seed": seed,
             "statistics": tuple(statistics),
+            "crop_pixels": crop_pixels,
+            "cutout_pixels": cutout_pixels,
         }
-        self._how = recipe("float32", normalize, augment, lambda: statistics)
+        self._how = augmentation.recipe(
+            "float32",
+            normalize,
+            augment,
+            lambda: statistics,
+            crop_pixels=crop_pixels,
+            cutout_pixels=cutout_pixels,
+        )
+        if "altflip" in self._how.augment:
+            raise errors.ArgumentError(
+                "augment: a layer does not know the epoch, which altflip needs",
+                hint='draw it on the host: make_train(augment="altflip", dtype="uint8")',
+            )
         self._generator = keras.random.SeedGenerator(seed)
         # Without this Keras would cast uint8 to the compute dtype on the way in.
         self.autocast = False
 
-    def call(self, images: Any, training: bool | None = None, draws: Draws | None = None) -> Any:
+    def call(
+        self, images: Any, training: bool | None = None, draws: augmentation.Draws | None = None
+    ) -> Any:
         """uint8[B, 28, 28, 1] to compute_dtype[B, 28, 28, 1].
 
         Args:
@@ -159,14 +86,14 @@ class Preprocess(keras.layers.Layer):
         """
         if self._how.augment and (training or draws is not None):
             chosen = self.draw(keras.ops.shape(images)[0]) if draws is None else draws
-            images = apply(images, chosen, self._how, _KERAS)
-        return _finish(images, self._how, _KERAS, self.compute_dtype)
+            images = augmentation.apply(images, chosen, self._how, _KERAS)
+        return augmentation.finish(images, self._how, _KERAS, self.compute_dtype)
 
-    def draw(self, batch: Any) -> Draws:
+    def draw(self, batch: Any) -> augmentation.Draws:
         """New random draws for a batch of that size."""
         return {
             name: keras.random.randint((batch,), low, high, "int32", self._generator)
-            for name, low, high in _ranges(self._how)
+            for name, (low, high) in augmentation.ranges(self._how).items()
         }
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -178,42 +105,22 @@ class Preprocess(keras.layers.Layer):
         return {**super().get_config(), **self._arguments}
 
 
-def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise errors.ArgumentError(f"{name}: expected one of {', '.join(valid)}; got {value!r}")
-
-
-def _ranges(how: Recipe) -> list[tuple[str, int, int]]:
-    """Name, lowest and one past the highest value of each draw, in a fixed order."""
-    found = []
-    if "flip" in how.augment:
-        found.append(("flip", 0, 2))
-    if "crop" in how.augment:
-        found += [(name, -CROP_PIXELS, CROP_PIXELS + 1) for name in ("down", "right")]
-    if "cutout" in how.augment:
-        low, high = 1 - CUTOUT_PIXELS, _SIZE
-        found += [(name, low, high) for name in ("top", "left")]
-    return found
-
-
-def _finish(images: Any, how: Recipe, ops: Any, dtype: str) -> Any:
-    if how.dtype == "uint8":
-        return images
-    floats = ops.cast(images, "float32")
-    if how.mean:
-        floats = floats - np.float32(how.mean)
-    # Compilers turn a division by a constant into this product, and not all of them do.
-    return ops.cast(floats * np.float32(1 / how.deviation), dtype)
-
-
 class _TF:
-    """The operations of `apply` on TensorFlow."""
+    """The operations on TensorFlow."""
 
     zero = np.uint8(0)
     constant = staticmethod(lambda array: tf.constant(array, tf.int32))
     where = staticmethod(tf.where)
+    take = staticmethod(tf.gather)
     cast = staticmethod(tf.cast)
+    minus = staticmethod(operator.sub)
+    times = staticmethod(operator.mul)
     clip = staticmethod(lambda index: tf.clip_by_value(index, 0, _SIZE - 1))
+    unsigned = staticmethod(lambda array: tf.cast(array, tf.uint64))
+    signed = staticmethod(lambda array: tf.cast(array, tf.int32))
+    shifted = staticmethod(
+        lambda bits, by: tf.bitwise.right_shift(bits, tf.constant(by, bits.dtype))
+    )
 
     @staticmethod
     def gather(images: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
@@ -223,12 +130,15 @@ class _TF:
 
 
 class _KERAS:
-    """The operations of `apply` on Keras's backend."""
+    """The operations on Keras's backend."""
 
     zero = np.uint8(0)
     constant = staticmethod(lambda array: keras.ops.convert_to_tensor(array, "int32"))
     where = staticmethod(lambda *args: keras.ops.cast(keras.ops.where(*args), "uint8"))
+    take = staticmethod(keras.ops.take)
     cast = staticmethod(keras.ops.cast)
+    minus = staticmethod(operator.sub)
+    times = staticmethod(operator.mul)
     clip = staticmethod(lambda index: keras.ops.clip(index, 0, _SIZE - 1))
 
     @staticmethod

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from fmnist_tfds.formats import tfrecord
-from fmnist_tfds.input_pipeline import prepared, records
+from fmnist_tfds.input_pipeline import order
+from fmnist_tfds.input_pipeline.shards import prepared, records
 
 # Part of each iterator's checkpoint: raise it with any change of what follows what.
-VERSION = 1
+VERSION = 2
 # 120 divides 60,000; a block of stored PNGs is 112 KB, one read.
 BLOCK_EXAMPLES = 120
 # What is promised at least.
@@ -30,7 +31,7 @@ def epoch_seeds(seed: int, epochs: int | None) -> tf.data.Dataset:
     """
     variant = tf.raw_ops.RandomDatasetV2(
         seed=tf.constant(seed, tf.int64),
-        seed2=tf.constant(0x46_4D_4E_49, tf.int64),
+        seed2=tf.constant(order.STREAM, tf.int64),
         seed_generator=tf.raw_ops.DummySeedGenerator(),
         rerandomize_each_iteration=True,
         output_types=[tf.int64],
@@ -38,6 +39,33 @@ def epoch_seeds(seed: int, epochs: int | None) -> tf.data.Dataset:
     )
     seeds = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.int64))
     return seeds if epochs is None else seeds.take(epochs)
+
+
+def epochs(
+    seed: int, count: int | None, first: int = 0, *, numbered: bool = False
+) -> tf.data.Dataset:
+    """The seed of each epoch of an iteration from epoch `first` on, int64; its number, int64.
+
+    Without `numbered`, which costs the start of each iterator 2 ms, the seed alone.
+    """
+    seeds = epoch_seeds(seed, count)
+    if first:
+        seeds = seeds.skip(first)
+    return tf.data.Dataset.zip(seeds, tf.data.Dataset.counter(first)) if numbered else seeds
+
+
+def keys(numbers: tf.Tensor, epoch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """What the draws of each of the examples depend on beside its number: int64[n]."""
+    return tf.fill(tf.shape(numbers), epoch * (1 << 32) + seed)
+
+
+def keys_anyhow(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """A number and a key for each of the values, others at each call, whatever the global seed."""
+    # The op without seeds, as in sources.py.
+    low, high = tf.constant(0, tf.int64), tf.constant(tf.int64.max, tf.int64)
+    shape = tf.constant([], tf.int32)
+    key = tf.raw_ops.RandomUniformInt(shape=shape, minval=low, maxval=high, seed=0, seed2=0)
+    return tf.range(tf.size(values)), tf.fill(tf.shape(values), key)
 
 
 def permuted(values: tf.Tensor, seed: tf.Tensor, number: int | tf.Tensor = 0) -> tf.Tensor:
@@ -59,7 +87,7 @@ class Blocks:
     Attributes:
         paths: the file of each block.
         starts: its first byte, int64[blocks].
-        firsts: the number of its first example in the split, int32[blocks].
+        firsts: the number of its first example, int32[blocks].
         counts: its examples, int32[blocks].
         full: how many blocks hold BLOCK_EXAMPLES; the rest are the short ends of files.
     """
@@ -88,43 +116,39 @@ class Blocks:
         return whole[index::count] if count > 1 else whole
 
 
-def _pieces(
-    shards: Sequence[prepared.Shard], span: tuple[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Pieces of at most a block: (shard, its first record, number of that in the split, count)."""
-    before = 0
-    for number, shard in enumerate(shards):
-        low = min(max(span[0] - before, 0), shard.examples)
-        high = min(max(span[1] - before, 0), shard.examples)
-        for first in range(low, high, BLOCK_EXAMPLES):
-            yield number, first, before + first, min(BLOCK_EXAMPLES, high - first)
-        before += shard.examples
+def _pieces(chosen: prepared.Selection) -> Iterator[tuple[int, int, int, int]]:
+    """Pieces of at most a block: (shard, its first record, that one's number, count)."""
+    for start, stop in chosen.spans:
+        before = 0
+        for number, shard in enumerate(chosen.shards):
+            low = min(max(start - before, 0), shard.examples)
+            high = min(max(stop - before, 0), shard.examples)
+            for first in range(low, high, BLOCK_EXAMPLES):
+                yield number, first, before + first, min(BLOCK_EXAMPLES, high - first)
+            before += shard.examples
 
 
-def block_counts(shards: Sequence[prepared.Shard], span: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """How many examples each block of a slice of a split holds; the full ones first."""
-    counts = [count for *_, count in _pieces(shards, span)]
+def block_counts(chosen: prepared.Selection) -> npt.NDArray[np.int32]:
+    """How many examples each block holds; the full ones first."""
+    counts = [count for *_, count in _pieces(chosen)]
     short = [count for count in counts if count < BLOCK_EXAMPLES]
     return np.array([BLOCK_EXAMPLES] * (len(counts) - len(short)) + short, np.int32)
 
 
-def blocks(
-    shards: Sequence[prepared.Shard],
-    layouts: Sequence[tfrecord.Layout | None],
-    span: tuple[int, int],
-) -> Blocks:
-    """The blocks of the examples `span` of a split.
+def blocks(chosen: prepared.Selection, layouts: Sequence[tfrecord.Layout | None]) -> Blocks:
+    """The blocks of the chosen examples.
 
     Raises:
         RecordError: a shard's framing is broken.
     """
     full: list[tuple[str, int, int]] = []
     short: list[tuple[str, int, int]] = []
+    shards = chosen.shards
     starts = [
         np.arange(shard.examples) * layout.record_bytes if layout else records.offsets(shard)
         for shard, layout in zip(shards, layouts, strict=True)
     ]
-    for number, first, place, count in _pieces(shards, span):
+    for number, first, place, count in _pieces(chosen):
         kind = full if count == BLOCK_EXAMPLES else short
         kind.append((str(shards[number].path), int(starts[number][first]), place))
     paths, places, firsts = zip(*(full + short), strict=True)
@@ -132,9 +156,37 @@ def blocks(
         paths,
         np.array(places, np.int64),
         np.array(firsts, np.int32),
-        block_counts(shards, span),
+        block_counts(chosen),
         len(full),
     )
+
+
+class Windows:
+    """The order of one worker's blocks by windows, each permuted whole."""
+
+    def __init__(self, whole: Blocks, index: int, count: int) -> None:
+        self._whole, self._index, self._count = whole, index, count
+        counts = whole.counts[index::count]
+        place = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        before = np.cumsum(counts, dtype=np.int32) - counts
+        # Tensors, not constants of the graph: those are copied at the start of each iterator.
+        self._place = tf.constant(place)
+        self._within = tf.constant(np.arange(len(place), dtype=np.int32) - before[place])
+        self._firsts = tf.constant(whole.firsts)
+
+    def shuffled(self, seed: tf.Tensor) -> tf.Tensor:
+        """The numbers of its examples in the order of one epoch: int32[examples]."""
+        mixed = self._whole.mixed(self._index, self._count, seed)
+        blocks = tf.gather(self._firsts, mixed)
+        examples = tf.gather(blocks, self._place) + self._within
+        windows = tf.split(examples, self._whole.windows_of(self._index, self._count))
+        parts = [permuted(part, seed, number) for number, part in enumerate(windows, 1)]
+        return tf.concat(parts, 0)
+
+    def in_order(self) -> npt.NDArray[np.int32]:
+        """The examples of every `count`-th block from `index` on."""
+        mine = self._whole.firsts[self._index :: self._count]
+        return mine[self._place.numpy()] + self._within.numpy()
 
 
 def grouped(values: tf.Tensor, size: int) -> tf.data.Dataset:
@@ -148,14 +200,21 @@ def grouped(values: tf.Tensor, size: int) -> tf.data.Dataset:
     return groups if tail is None else groups.concatenate(tf.data.Dataset.from_tensors(tail))
 
 
-def cuts(count: int, size: int) -> list[int]:
-    """The sizes of the batches of an epoch of `count` examples; one, where all are alike."""
-    whole, rest = divmod(count, size)
-    return [size] * whole + [rest] if rest else [size]
+def cuts(count: int, size: int, first: int = 0) -> list[int]:
+    """The sizes of the batches of epochs of `count` examples, from example `first` of one on.
+
+    They repeat, epoch by epoch; one, where all are alike.
+    """
+    if count % size == 0 and first % size == 0:
+        return [size]
+    bounds = np.unique([*range(0, count, size), count, first])
+    sizes = np.diff(bounds).tolist()
+    begun = int(np.searchsorted(bounds, first)) % len(sizes)
+    return sizes[begun:] + sizes[:begun]
 
 
 def rebatched(batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
-    """The same examples in batches of these sizes, over and over.
+    """The same examples in batches of these sizes, over and over (all of [n] alike).
 
     tf.data's own `rebatch` knows one size only, and would carry the rest of an epoch over to the
     next; the op beneath it takes several. A slice of a larger batch that begins at a multiple of 64

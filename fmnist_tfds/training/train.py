@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -61,7 +62,8 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}
     # Pixels as they are: the model normalises, so that nobody who uses it has to.
     pixels: dict[str, Any] = {**data, "dtype": "uint8", "verify": config.verify}
-    train = input_pipeline.make_train(
+    training = functools.partial(
+        input_pipeline.make_train,
         config.batch_size,
         seed=config.seed,
         augment=config.augment or None,
@@ -70,6 +72,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
         drop_remainder=True,
         **pixels,
     )
+    train = training()
     statistics = (0.0, 255.0)
     if config.normalize == "standard":
         statistics = input_pipeline.pixel_statistics(**data)
@@ -86,10 +89,10 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     history = (json.loads(history_file.read_text()) if history_file.exists() else [])[:done]
     if done:
         _LOG.info("going on after %d of %d epochs kept in %s", done, config.epochs, workdir)
+        train = training(start=(done, 0))
+    recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     # One iterator for all epochs: fit would begin two for each, so that the next epoch of a
     # resumed run were another than that of a run in one piece.
-    train = train.skip(done * steps)
-    recorder = _Recorder(history, history_file, images_per_epoch=steps * config.batch_size)
     model.fit(
         train,
         validation_data=test,

@@ -7,7 +7,7 @@ import overwrite_and_die as replacing
 import pytest
 
 from fmnist_tfds import errors, version_folder
-from fmnist_tfds.input_pipeline import prepared
+from fmnist_tfds.input_pipeline.shards import prepared
 
 NAME = "fmnist_synthetic"
 NEW = ("before the old one is deleted",)

@@ -21,7 +21,7 @@ from fmnist_tfds.cli import main
 from fmnist_tfds.datasets import replacing_builder, tfds_command
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 from fmnist_tfds.formats import tfrecord
-from fmnist_tfds.input_pipeline import prepared
+from fmnist_tfds.input_pipeline.shards import prepared
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 OVERWRITE = tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS

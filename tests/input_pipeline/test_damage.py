@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fmnist_tfds import catalog, errors, input_pipeline
-from fmnist_tfds.input_pipeline import in_memory, prepared
+from fmnist_tfds.input_pipeline.shards import in_memory, prepared, proof
 
 from . import conftest
 
@@ -126,7 +126,7 @@ def test_verify_still_finds_the_damage_after_a_load_without_it(fresh, request, i
 def test_a_load_that_failed_is_not_kept(tmp_path):
     builder = conftest.prepare(tmp_path, "compressed")
     _flip(builder, conftest.shard_path(builder).stat().st_size // 2)
-    loading = in_memory.Loading(prepared.find_split(builder, "train"), builder, verify=False)
+    loading = in_memory.Loading((prepared.find_split(builder, "train"),), builder, verify=False)
     for _ in range(2):
         with pytest.raises(errors.RecordError, match="is damaged"):
             loading.settle()
@@ -138,11 +138,11 @@ def test_a_load_is_whole_where_its_thread_is_done_before_anything_else(tiny, mon
         concurrent.futures.wait([future])
         return future
 
-    in_background = in_memory._in_background
-    monkeypatch.setattr(in_memory, "_in_background", at_once)
+    in_background = proof.in_background
+    monkeypatch.setattr(proof, "in_background", at_once)
     monkeypatch.setattr(in_memory, "_loaded", {})
     split = prepared.find_split(tiny, "train")
-    held = in_memory.Loading(split, tiny, verify=False).settle()
+    held = in_memory.Loading((split,), tiny, verify=False).settle()
     np.testing.assert_array_equal(held.images[..., 0], conftest.make_images(1000))
 
 

@@ -7,7 +7,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fmnist_tfds import catalog, errors, input_pipeline
-from fmnist_tfds.input_pipeline import plan, prepared, preprocess, service, sources
+from fmnist_tfds.input_pipeline import augment as augmentation
+from fmnist_tfds.input_pipeline import preprocess, sampler, service, share
+from fmnist_tfds.input_pipeline.shards import sources
 
 from . import conftest
 
@@ -18,6 +20,10 @@ PINNED = [874, 779, 959, 264, 888, 190, 859, 285]
 def _train(builder, batch=64, **arguments):
     arguments = {"dtype": "uint8", "verify": False, **arguments}
     return input_pipeline.make_train(batch, builder=builder, **arguments)
+
+
+def _stream_share(builder):
+    return share.checked(1, builder, "train", None, "stream", drop_remainder=False)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -90,7 +96,7 @@ def test_stream_moves_examples_across_the_whole_split(many):
 
 
 def test_stream_windows_are_whole_blocks_and_large_enough(many):
-    source = sources.Parsed(prepared.find_split(many, "train"), verify=False)
+    source = sources.Parsed(_stream_share(many), verify=False)
     sizes = source.blocks.windows_of(0, 1)
     assert len(sizes) == 2
     assert min(sizes) >= 8192
@@ -270,7 +276,10 @@ def test_mirrored_strategy_does_not_shard_once_more(tiny):
         ({"shard": (-1, 2)}, "shard"),
         ({"shard": (0, 0)}, "shard"),
         ({"dtype": "float64"}, "dtype: expected one of float32"),
-        ({"augment": "flip_spin"}, "augment: expected one of flip, crop, cutout; got 'spin'"),
+        (
+            {"augment": "flip_spin"},
+            "augment: expected one of flip, altflip, crop, cutout, erase; got 'spin'",
+        ),
         ({"normalize": "max"}, "normalize: expected one of unit"),
         ({"normalize": "standard"}, "needs a floating dtype"),
         ({"epochs": 0}, "epochs: expected at least 1"),
@@ -380,14 +389,15 @@ def test_service_is_sent_paths_and_not_the_images(many, monkeypatch, source):
 
 def test_service_shuffles_and_draws_anew_under_a_global_seed(many, global_seed):
     # keras.utils.set_random_seed gave every epoch of a service the same order and augmentation.
-    how = preprocess.recipe("uint8", "unit", "flip_crop")
+    how = augmentation.recipe("uint8", "unit", "flip_crop")
     images, labels = tf.constant(conftest.make_images(64)[..., None]), tf.zeros(64, tf.int64)
 
     def epoch():
         global_seed(5)
-        source = sources.Parsed(prepared.find_split(many, "train"), verify=False)
-        order = np.concatenate([conftest.numbers(x) for x, _ in source.shared_out(0, 1, seed=0)])
-        return order, plan._drawn_anyhow(how, images, labels)[0].numpy()
+        source = sources.Parsed(_stream_share(many), verify=False)
+        order = np.concatenate([conftest.numbers(x) for x, _ in source.shared_out(seed=0)])
+        draws = preprocess.host_draws(how, *sampler.keys_anyhow(labels))
+        return order, preprocess.host(images, draws, how).numpy()
 
     (first, drawn), (second, drawn_anew) = epoch(), epoch()
     assert sorted(first) == sorted(second) == list(range(40_000))

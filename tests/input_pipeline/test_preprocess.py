@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import preprocess
 
-AUGMENTS = [None, "flip", "crop", "cutout", "flip_crop", "flip_crop_cutout"]
+AUGMENTS = [None, "flip", "crop", "cutout", "flip_crop", "flip_crop_cutout", ("erase", "crop")]
 
 
 def _images(count=64):
@@ -16,7 +17,9 @@ def _images(count=64):
 
 
 def _draws(how, count=64, seed=5):
-    return preprocess.host_draws(how, count, tf.constant([seed, 0], tf.int64))
+    return preprocess.host_draws(
+        how, tf.range(count), tf.fill([count], tf.constant(seed, tf.int64))
+    )
 
 
 @pytest.mark.parametrize("augment", AUGMENTS)
@@ -24,7 +27,7 @@ def _draws(how, count=64, seed=5):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("jit", [False, True])
 def test_layer_equals_host_exactly_for_given_draws(augment, normalize, dtype, jit):
-    how = preprocess.recipe(dtype, normalize, augment)
+    how = augmentation.recipe(dtype, normalize, augment)
     draws = _draws(how)
     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
     layer = input_pipeline.Preprocess(normalize, augment, dtype=policy)
@@ -36,16 +39,16 @@ def test_layer_equals_host_exactly_for_given_draws(augment, normalize, dtype, ji
 
 def test_unit_lies_in_0_to_1_and_uint8_stays_as_it_is():
     images = tf.constant(np.arange(256, dtype=np.uint8).repeat(49).reshape(-1, 28, 28, 1))
-    unit = preprocess.host(images, {}, preprocess.recipe("float32", "unit", None)).numpy()
+    unit = preprocess.host(images, {}, augmentation.recipe("float32", "unit", None)).numpy()
     assert (unit.min(), unit.max()) == (0.0, 1.0)
     np.testing.assert_array_equal(unit, images.numpy().astype(np.float32) * np.float32(1 / 255))
-    same = preprocess.host(images, {}, preprocess.recipe("uint8", "unit", None))
+    same = preprocess.host(images, {}, augmentation.recipe("uint8", "unit", None))
     np.testing.assert_array_equal(same, images)
 
 
 def test_draws_mean_what_they_say():
     images = _images(1)
-    how = preprocess.recipe("uint8", "unit", "flip_crop_cutout")
+    how = augmentation.recipe("uint8", "unit", "flip_crop_cutout")
     names = ("flip", "down", "right", "top", "left")
 
     def moved(**given):
@@ -64,7 +67,7 @@ def test_draws_mean_what_they_say():
 
 
 def test_host_draws_differ_by_batch_and_repeat_for_a_seed():
-    how = preprocess.recipe("uint8", "unit", "flip_crop_cutout")
+    how = augmentation.recipe("uint8", "unit", "flip_crop_cutout")
     one, same, other = _draws(how), _draws(how), _draws(how, seed=6)
     assert all(np.array_equal(one[name], same[name]) for name in one)
     assert not all(np.array_equal(one[name], other[name]) for name in one)
@@ -106,4 +109,4 @@ def test_layer_trains_inside_a_compiled_model_and_survives_saving(tmp_path):
 )
 def test_recipe_refuses_unknown_words(arguments):
     with pytest.raises(errors.ArgumentError, match="expected one of"):
-        preprocess.recipe(*arguments)
+        augmentation.recipe(*arguments)

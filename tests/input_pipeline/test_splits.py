@@ -49,6 +49,55 @@ def test_slice_is_its_examples_once(builder, split, source):
         assert ordered.tolist() == list(range(first, stop))
 
 
+def _both(builder, make, **arguments):
+    """Pixels of all examples, in the order seen: train has 1,000, test 301 of other noise."""
+    batches = make(30, builder=builder, dtype="uint8", verify=False, **arguments)
+    return np.concatenate([images for images, _ in batches])[..., 0]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("split", "parts"),
+    [
+        ("train+test", {"train": (0, 1000), "test": (0, 301)}),
+        ("test+train", {"test": (0, 301), "train": (0, 1000)}),
+        ("train[900:]+test[:50]+train[:7]", {"train": (900, 1007), "test": (0, 50)}),
+    ],
+)
+def test_several_splits_give_each_example_once(builder, split, parts, source):
+    expected = sorted(
+        conftest.make_images(conftest.SIZES[name])[number % conftest.SIZES[name]].tobytes()
+        for name, (first, stop) in parts.items()
+        for number in range(first, stop)
+    )
+    for make in (input_pipeline.make_train, input_pipeline.make_eval):
+        shares = [
+            _both(builder, make, split=split, source=source, shard=(index, 2)) for index in (0, 1)
+        ]
+        seen = np.concatenate([_both(builder, make, split=split, source=source), *shares])
+        found = [image.tobytes() for image in seen]
+        assert sorted(found[: len(expected)]) == expected
+        assert sorted(found[len(expected) :]) == expected
+
+
+def test_several_splits_in_order_are_one_after_the_other(builder):
+    found = _both(builder, input_pipeline.make_eval, split="test+train")
+    expected = np.concatenate([conftest.make_images(301), conftest.make_images(1000)])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_each_of_several_splits_is_proved(fresh, known, source, split):
+    input_pipeline.make_train(50, builder=fresh, split="train+test", source=source)
+    path = conftest.shard_path(fresh, split)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises((errors.RecordError, errors.ContentError)):
+        input_pipeline.make_train(50, builder=fresh, split="train+test", source=source)
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("drop", [False, True])
 def test_workers_share_a_slice_without_overlap(builder, source, drop):
@@ -133,8 +182,7 @@ def test_device_train_takes_a_slice(tiny):
         ("train[10:10]", "has no examples"),
         ("train[900:100]", "has no examples"),
         ("train[:90", "split: expected one of"),
-        ("train+test", "a slice of one split"),
-        ("train[:10%]+train[50%:60%]", "without gaps"),
+        ("train[:10%]+train[5%:60%]", "holds examples twice"),
         (None, "split: expected one of"),
         (7, "split: expected one of"),
     ],

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from fmnist_tfds import input_pipeline
+from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import preprocess
 
 DATA = {"name": "tiny_clothes", "data_dir": sys.argv[1], "verify": False}
@@ -22,9 +23,9 @@ def layer_equals_host() -> int:
     compared = 0
     for dtype in ("float32", "bfloat16", "float16"):
         for normalize in ("unit", "standard"):
-            for augment in (None, "flip", "crop", "cutout", "flip_crop_cutout"):
-                how = preprocess.recipe(dtype, normalize, augment)
-                draws = preprocess.host_draws(how, 64, np.array([5, 0]))
+            for augment in (None, "flip", "crop", "cutout", "flip_crop_cutout_erase"):
+                how = augmentation.recipe(dtype, normalize, augment)
+                draws = preprocess.host_draws(how, np.arange(64), np.full(64, 5))
                 host = preprocess.host(images, draws, how).numpy()
                 policy = dtype if dtype == "float32" else f"mixed_{dtype}"
                 layer = preprocess.Preprocess(normalize, augment, dtype=policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from fmnist_tfds.formats import png, tfrecord
-from fmnist_tfds.input_pipeline import prepared
+from fmnist_tfds.input_pipeline.shards import prepared
 
+# Few and large: between two pieces a thread waits up to 5 ms for the interpreter.
+_PIECE = 8192
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +92,11 @@ def open_stored(shard: prepared.Shard) -> Stored | None:
             return stored
     _log.info("%s: not stored PNGs of one length: read one by one", shard.path.name)
     return None
+
+
+def open_all(shards: Sequence[prepared.Shard]) -> list[Stored | None]:
+    """`open_stored` of each."""
+    return [open_stored(shard) for shard in shards]
 
 
 def offsets(shard: prepared.Shard) -> npt.NDArray[np.int64]:
@@ -169,3 +177,38 @@ def record_dataset(path: Any, offset: Any) -> tf.data.Dataset:
         byte_offsets=tf.reshape(tf.cast(offset, tf.int64), [1]),
     )
     return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+
+
+def pieces(
+    shards: Sequence[prepared.Shard], stored: Sequence[Stored | None]
+) -> Iterator[tuple[int, Any, Any]]:
+    """Pieces of all shards: (first example, uint8[n, 28, 28, 1], integer[n])."""
+    before = 0
+    for shard, mapped in zip(shards, stored, strict=True):
+        if mapped is None:
+            for start, images, labels in _general_pieces(shard):
+                yield before + start, images, labels
+        else:
+            for start in range(0, shard.examples, _PIECE):
+                yield before + start, *mapped.piece(start, start + _PIECE)
+        before += shard.examples
+
+
+def _general_pieces(shard: prepared.Shard) -> Any:
+    """Pieces of any TFRecord shard: (first record, uint8[n, 28, 28, 1], int64[n])."""
+    starts = offsets(shard)
+    batches = tf.data.TFRecordDataset(str(shard.path), buffer_size=1 << 20).batch(512)
+    start = 0
+    try:
+        decoded = batches.map(decode_any, num_parallel_calls=2)
+        for images, labels in decoded.prefetch(2).as_numpy_iterator():
+            yield start, images, labels
+            start += len(labels)
+    except tf.errors.DataLossError as error:
+        at = int(str(error).rpartition("corrupted record at ")[2].split()[0].rstrip("[;,."))
+        record = int(np.searchsorted(starts, at, "right")) - 1
+        why = "its bytes do not match its crc32c"
+        raise prepared.damaged(shard.path, record, shard.examples, why) from error
+    except tf.errors.InvalidArgumentError as error:
+        why = f"records {start} to {start + 511} hold no 28x28 image and label: {error.message}"
+        raise prepared.damaged(shard.path, start, shard.examples, why) from error

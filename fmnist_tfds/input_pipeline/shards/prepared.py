@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -51,6 +52,45 @@ class Split:
     def examples(self) -> int:
         """How many examples all shards hold together."""
         return sum(shard.examples for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """The examples that a split's name stands for.
+
+    Attributes:
+        splits: the whole splits that they are cut from; their examples are numbered one after
+            another.
+        spans: [first, stop) of those numbers, without overlap.
+    """
+
+    splits: tuple[Split, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The files of all splits, in the order of the numbers."""
+        return tuple(shard for split in self.splits for shard in split.shards)
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int32]:
+        """The numbers of the examples: int32[examples]."""
+        return np.concatenate([np.arange(*span, dtype=np.int32) for span in self.spans])
+
+    @property
+    def examples(self) -> int:
+        """How many examples are selected."""
+        return sum(stop - first for first, stop in self.spans)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its splits, in their order."""
+        return self.spans == ((0, sum(split.examples for split in self.splits)),)
+
+    @property
+    def name(self) -> str:
+        """The splits: "train", "test" or "train+test"."""
+        return "+".join(split.split for split in self.splits)
 
 
 def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: Any) -> Any:
@@ -135,21 +175,21 @@ def find_split(builder: Any, split: str) -> Split:
     )
 
 
-def find_span(builder: Any, split: Any) -> tuple[Split, tuple[int, int]]:
-    """The split that `split` is a slice of, and its examples [first, last + 1) in that.
+def select(builder: Any, split: Any) -> Selection:
+    """The examples of a split, of a slice, or of several joined by "+".
 
     Args:
         builder: of a prepared data set.
-        split: "train", "test", a slice of one in TFDS's words ("train[:90%]", "train[-500:]"), or
-            one of those that `tfds.even_splits` gives.
+        split: in TFDS's words: "train", "train[:90%]", "train[-500:]", "train+test", or one of
+            those that `tfds.even_splits` gives.
 
     Raises:
-        ArgumentError: there is no such split, it is a slice without examples, or of several splits.
+        ArgumentError: there is no such split, it holds no example, or one twice.
         RecordError: a shard that the data set's description names is not there.
     """
     if isinstance(split, str) and "[" not in split and "+" not in split:
         whole = find_split(builder, split)
-        return whole, (0, whole.examples)
+        return Selection((whole,), ((0, whole.examples),))
     try:
         found = builder.info.splits[split]
         pieces = found.file_instructions if found.num_examples > 0 else []
@@ -163,20 +203,23 @@ def find_span(builder: Any, split: Any) -> tuple[Split, tuple[int, int]]:
         raise errors.ArgumentError(f"split: {split!r} has no examples")
     known = builder.info.splits.items()
     names = {str(path): name for name, info in known for path in info.filepaths}
-    bases = {names[str(piece.filename)] for piece in pieces}
-    if len(bases) > 1:
-        raise errors.ArgumentError(f"split: expected a slice of one split, got {split!r}")
-    whole = find_split(builder, bases.pop())
-    before = np.cumsum([0, *(shard.examples for shard in whole.shards)]).tolist()
-    starts = {str(shard.path): first for shard, first in zip(whole.shards, before, strict=False)}
-    spans = []
+    bases = dict.fromkeys(names[str(piece.filename)] for piece in pieces)
+    splits = tuple(find_split(builder, base) for base in bases)
+    shards = [shard for whole in splits for shard in whole.shards]
+    before = np.cumsum([0, *(shard.examples for shard in shards)]).tolist()
+    starts = {str(shard.path): first for shard, first in zip(shards, before, strict=False)}
+    spans: list[tuple[int, int]] = []
     for piece in pieces:
         first = starts[str(piece.filename)] + piece.skip
         count = piece.examples_in_shard - piece.skip if piece.take < 0 else piece.take
-        spans.append((first, first + count))
-    if any(stop != start for (_, stop), (start, _) in itertools.pairwise(spans)):
-        raise errors.ArgumentError(f"split: expected one slice without gaps, got {split!r}")
-    return whole, (spans[0][0], spans[-1][1])
+        if spans and spans[-1][1] == first:
+            first = spans.pop()[0]
+        spans.append((first, starts[str(piece.filename)] + piece.skip + count))
+    if any(first < stop for (_, stop), (first, _) in itertools.pairwise(sorted(spans))):
+        raise errors.ArgumentError(
+            f"split: {split!r} holds examples twice; each may be in one part alone"
+        )
+    return Selection(splits, tuple(spans))
 
 
 _AGAIN = "prepare the data again: fmnist-tfds build --overwrite"

@@ -5,6 +5,8 @@ Never imports TensorFlow, TFDS or Keras.
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,6 +39,7 @@ def numpy_batches(
     start: tuple[int, int] = (0, 0),
     drop_remainder: bool = False,
     shard: order.Shard | None = None,
+    ahead: int = 2,
 ) -> NumpyBatches:
     """The batches that `make_train(source="resident")` gives for the same arguments, bit for bit.
 
@@ -60,6 +63,7 @@ def numpy_batches(
         start: as in `make_train`.
         drop_remainder: as in `make_train`.
         shard: as in `make_train`.
+        ahead: how many batches a thread makes while the caller works on one; 0: no thread.
 
     Returns:
         an iterable of (images dtype[B, 28, 28, 1], labels int64[B]), each iteration over it the
@@ -68,6 +72,8 @@ def numpy_batches(
     Raises:
         ArgumentError: an argument is wrong.
     """
+    if order.whole("ahead", ahead) < 0:
+        raise errors.ArgumentError(f"ahead: expected at least 0 batches, got {ahead}")
     images, classes = (np.asarray(part) for part in data)
     if images.dtype != np.uint8 or images.shape[1:3] != (28, 28) or images[0, 0, 0].size != 1:
         raise errors.ArgumentError(
@@ -121,6 +127,7 @@ def numpy_batches(
         cuts,
         how,
         (seed, epochs, begun, (index, count)),
+        int(ahead),
     )
 
 
@@ -135,11 +142,12 @@ class NumpyBatches:
         cuts: Sequence[slice],
         how: augmentation.Recipe,
         plan: tuple[int, int | None, tuple[int, int], order.Shard],
+        ahead: int,
     ) -> None:
         self._images, self._labels, self._numbers = images, labels, numbers
         self._cuts, self._how = cuts, how
         self._seed, self._epochs, self._start, self._shard = plan
-        self._iterations = itertools.count()
+        self._iterations, self._ahead = itertools.count(), ahead
 
     def __len__(self) -> int:
         """Batches of one iteration.
@@ -154,7 +162,8 @@ class NumpyBatches:
     def __iter__(self) -> Iterator[_Batch]:
         """The next epochs."""
         # Counted here, not at the first batch: iterators made in turn are epochs in turn.
-        return self._batches(next(self._iterations))
+        batches = self._batches(next(self._iterations))
+        return _made_ahead(batches, self._ahead) if self._ahead else batches
 
     def _batches(self, iteration: int) -> Iterator[_Batch]:
         first, step = self._start
@@ -174,6 +183,18 @@ class NumpyBatches:
             moved = augmentation.apply(images, draws, how, ops)
             np.copyto(images, moved)
         return augmentation.finish(images, how, ops, how.dtype), _taken(self._labels, numbers)
+
+
+def _made_ahead(batches: Iterator[_Batch], count: int) -> Iterator[_Batch]:
+    """The same batches, `count` of them made by one thread before they are wanted."""
+    with concurrent.futures.ThreadPoolExecutor(1, "fmnist-tfds-batches") as thread:
+        waiting = collections.deque(thread.submit(next, batches, None) for _ in range(count))
+        try:
+            while (made := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(next, batches, None))
+                yield made
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def _taken(array: npt.NDArray[Any], numbers: npt.NDArray[np.int32]) -> npt.NDArray[Any]:

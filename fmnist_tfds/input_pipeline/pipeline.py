@@ -6,10 +6,12 @@ whatever its size.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +21,7 @@ from fmnist_tfds.input_pipeline import checkpoints, order, preprocess, sampler, 
 from fmnist_tfds.input_pipeline import service as data_service
 from fmnist_tfds.input_pipeline.shards import in_memory, prepared, sources
 
+_log = logging.getLogger(__name__)
 _DATASET = "fmnist_resilient"
 _KNOWN_STATISTICS = ("fmnist_resilient", "fashion_mnist")
 
@@ -100,6 +103,7 @@ def make_train(
     """
     order.check_epochs(epochs)
     order.check_seed(seed)
+    _leave_gpus(device)
     builder = prepared.find_builder(name, data_dir, builder)
     dealt = "stream" if service and source == "resident" else source
     mine = share.checked(batch_size, builder, split, shard, dealt, drop_remainder=drop_remainder)
@@ -189,6 +193,7 @@ def make_eval(
     Over several workers each example goes to exactly one of them; the last batch may be smaller.
     Arguments and errors are those of `make_train`.
     """
+    _leave_gpus(device)
     builder = prepared.find_builder(name, data_dir, builder)
     mine = share.checked(batch_size, builder, split, shard, source, drop_remainder=False)
     how = augmentation.recipe(dtype, normalize, None, lambda: _statistics(builder))
@@ -223,6 +228,15 @@ def pixel_statistics(
     Arguments and errors are those of `make_train`.
     """
     return _statistics(prepared.find_builder(name, data_dir, builder))
+
+
+def _leave_gpus(device: str | None) -> None:
+    """Hides GPUs from TensorFlow where Keras runs on another backend and needs their memory."""
+    if device is None and keras.backend.backend() != "tensorflow":
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError as error:  # it has taken them already
+            _log.info("GPUs stay visible to TensorFlow: %s", error)
 
 
 def _statistics(builder: Any) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -65,6 +66,22 @@ def test_order_in_numpy_is_that_of_the_tensorflow_ops(seed):
         np.testing.assert_array_equal(order.permuted(values, expected[0]), found)
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 5, 100])
+def test_a_thread_ahead_changes_no_batch_and_ends_with_the_iteration(ahead):
+    def labels(batches):
+        return [found.tolist() for _, found in batches]
+
+    arguments = {"batch_size": 90, "epochs": 2, "augment": "flip"}
+    expected = labels(input_pipeline.numpy_batches(DATA, **arguments))
+    assert labels(input_pipeline.numpy_batches(DATA, ahead=ahead, **arguments)) == expected
+    before = threading.active_count()
+    iterator = iter(input_pipeline.numpy_batches(DATA, 90, epochs=None, ahead=ahead))
+    next(iterator)
+    assert threading.active_count() == before + bool(ahead)
+    iterator.close()
+    assert threading.active_count() == before
+
+
 def test_batches_without_end_go_on_and_have_no_length():
     batches = input_pipeline.numpy_batches(DATA, 400, epochs=None)
     found = [len(labels) for _, (_, labels) in zip(range(7), batches, strict=False)]
@@ -94,6 +111,7 @@ def test_batches_without_end_go_on_and_have_no_length():
         (DATA, {"epochs": 0}, "epochs: expected"),
         (DATA, {"start": (1, 1)}, "start: expected"),
         (DATA, {"seed": "1"}, "seed: expected"),
+        (DATA, {"ahead": -1}, "ahead: expected"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(data, arguments, message):

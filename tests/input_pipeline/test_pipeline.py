@@ -209,6 +209,25 @@ def test_device_train_refuses_fewer_than_one_epoch(tiny, epochs):
         input_pipeline.make_device_train(10, builder=tiny, verify=False, epochs=epochs)
 
 
+@pytest.mark.parametrize("make", [input_pipeline.make_train, input_pipeline.make_eval])
+def test_gpus_are_hidden_from_tensorflow_under_another_backend(tiny, monkeypatch, make):
+    hidden = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *call: hidden.append(call))
+    for backend, device in (("tensorflow", None), ("jax", "/cpu:0"), ("torch", None)):
+        monkeypatch.setattr(keras.backend, "backend", lambda backend=backend: backend)
+        make(50, builder=tiny, verify=False, device=device)
+        assert hidden == ([([], "GPU")] if backend == "torch" else [])
+
+
+def test_gpus_that_tensorflow_holds_already_stay_visible(tiny, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert len(_train(tiny, 100)) == 10
+
+
 def test_batches_are_prefetched_to_a_device(tiny):
     batches = _train(tiny, 100, device="/cpu:0")
     assert sorted(conftest.read_numbers(batches)) == list(range(1000))

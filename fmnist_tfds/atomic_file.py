@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -22,14 +22,14 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder is missing or cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    part = pathlib.Path(name)
+    part = path.with_name(f".{path.name[:200]}-{secrets.token_hex(8)}")
+    # Not mkstemp, whose files nobody else may read: these rights are what the umask leaves.
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        part.chmod(0o644)
         part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

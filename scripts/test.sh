@@ -24,5 +24,7 @@ fi
 export PATH="$venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
 ruff check .
 ruff format --check .
-mypy
+for platform in linux darwin win32; do
+  mypy --platform="$platform" --cache-dir=".mypy_cache/$platform"
+done
 exec python -m pytest -n 2 --dist=loadfile "$@"

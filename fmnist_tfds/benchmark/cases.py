@@ -12,12 +12,13 @@ import importlib.util
 import itertools
 import json
 import pathlib
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from fmnist_tfds import processes
 
 BATCHES = (128, 1024, 8192)
 _EXAMPLES = 60_000
@@ -27,8 +28,7 @@ def _timed(work: Callable[[], object]) -> dict[str, float]:
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": seconds, "peak_bytes": peak}
+    return {"seconds": seconds, "peak_bytes": processes.peak_memory_bytes()}
 
 
 def _drain(batches: Iterable[Any]) -> int:

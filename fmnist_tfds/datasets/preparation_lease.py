@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+from fmnist_tfds import processes
+
 _log = logging.getLogger(__name__)
 
 WAIT_S = 900.0
@@ -262,13 +264,7 @@ def _is_dead(content: bytes) -> bool:
     pid = found.get("pid")
     if not isinstance(pid, int) or not found.get("kernel") or found["kernel"] != _kernel():
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not processes.is_alive(pid)
 
 
 def _kernel() -> str:

@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import sys
-import tempfile
 import zipfile
 import zlib
 
@@ -74,14 +73,12 @@ def check(members: dict, manifest_sha256: str) -> dict:  # type: ignore[type-arg
 def write(folder: pathlib.Path, name: str, data: bytes) -> None:
     """Writes one file beside its place, then renames it."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=".bundle-", dir=str(folder))
+    part = folder / f".bundle-{os.getpid()}-{name}"
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        pathlib.Path(part).chmod(0o644)
-        pathlib.Path(part).replace(folder / name)
+        part.write_bytes(data)
+        part.replace(folder / name)
     except OSError:
-        pathlib.Path(part).unlink()
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -12,9 +12,10 @@ import pathlib
 import re
 import secrets
 import socket
-import sys
 import threading
 import time
+
+from fmnist_tfds import processes
 
 _ABANDONED_S = 600.0
 _STALE_S = 7 * 86_400.0
@@ -103,20 +104,9 @@ class Parts:
         host, _, rest = part.name.removeprefix(f"{name}.").partition(".")
         pid = rest.partition(".")[0]
         if host == self._host and pid.isdigit():
-            return int(pid) == os.getpid() or not _is_alive(int(pid)) or _age(part) > _ABANDONED_S
+            is_running = int(pid) != os.getpid() and processes.is_alive(int(pid))
+            return not is_running or _age(part) > _ABANDONED_S
         return _age(part) > _ABANDONED_S
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # there os.kill sends what it is given; the age of the part decides
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _size(path: pathlib.Path) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -247,7 +248,10 @@ def unwritable(directory: pathlib.Path, error: OSError) -> errors.StoreError:
 
 
 def _sync(path: pathlib.Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    if sys.platform == "win32" and path.is_dir():
+        return  # a folder cannot be opened there
+    # Windows syncs only what may be written.
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError:

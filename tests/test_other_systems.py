@@ -22,8 +22,8 @@ import truststore, subprocess, multiprocessing.pool, http.server, concurrent.fut
 import mmap, os, signal
 for module, names in (
     (os, "pwrite pread preadv pwritev fork forkpty getuid geteuid getgid getegid setsid fchmod "
-         "fchown chown uname sysconf sched_getaffinity mkfifo mknod statvfs fstatvfs "
-         "posix_fadvise posix_fallocate posix_spawn getloadavg nice killpg sendfile "
+         "fchown chown uname sysconf sched_getaffinity mkfifo mknod fstatvfs "
+         "posix_fadvise posix_fallocate posix_spawn getloadavg nice killpg "
          "O_NOFOLLOW O_NONBLOCK O_DIRECTORY O_CLOEXEC O_SYNC"),
     (mmap, "MAP_PRIVATE MAP_SHARED MAP_ANONYMOUS MAP_ANON MAP_POPULATE PROT_READ PROT_WRITE "
            "MADV_HUGEPAGE MADV_SEQUENTIAL MADV_WILLNEED MADV_DONTNEED"),

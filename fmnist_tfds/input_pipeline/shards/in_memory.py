@@ -10,6 +10,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,8 @@ def shared(array: npt.NDArray[Any]) -> tf.Tensor:
 def _fresh(count: int, dtype: Any) -> npt.NDArray[Any]:
     """An empty dtype[count] that begins a page."""
     size = count * np.dtype(dtype).itemsize
-    if populate := getattr(mmap, "MAP_POPULATE", 0):
+    populate = getattr(mmap, "MAP_POPULATE", 0)
+    if sys.platform != "win32" and populate:
         # 16 ms for 47 MB; touched page by page it is 30 to 70, and so are numpy's huge pages on a
         # virtual machine that gives free ones back to its host.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate

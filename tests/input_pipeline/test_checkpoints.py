@@ -24,6 +24,7 @@ OTHERS = [
     ({"augment": "flip"}, "augment=None"),
     ({"dtype": "float32"}, "dtype=uint8"),
     ({"dtype": "float32", "normalize": "standard"}, "mean=0.0"),
+    ({"labels": "int32"}, "labels=int64"),
     ({"source": "stream"}, "source=resident"),
     ({"split": "test"}, "split=train"),
 ]
@@ -115,6 +116,18 @@ def test_other_data_and_another_version_of_the_order_are_refused(tiny, many, tmp
     monkeypatch.setattr(sampler, "VERSION", sampler.VERSION + 1)
     with pytest.raises(errors.ConfigError, match=f"order={sampler.VERSION - 1};"):
         _restore(_make(tiny), path)
+
+
+@pytest.mark.parametrize("size", ["crop_pixels", "cutout_pixels"])
+def test_other_sizes_are_refused_where_they_are_drawn(tiny, tmp_path, size):
+    drawn = {"augment": size.removesuffix("_pixels"), size: 3}
+    path = _save(_make(tiny, **drawn), 3, tmp_path)
+    with pytest.raises(errors.ConfigError, match=f"{size}=3"):
+        _restore(_make(tiny, **{**drawn, size: 4}), path)
+    assert len(list(_restore(_make(tiny, **drawn), path))) == 37
+    # Where nothing is cropped or cut out, the sizes change nothing.
+    path = _save(_make(tiny), 3, tmp_path)
+    assert len(list(_restore(_make(tiny, **{size: 4}), path))) == 37
 
 
 def test_equal_arguments_in_other_words_are_the_same_data_set(tiny, tmp_path):

@@ -21,12 +21,14 @@ from typing import Any
 
 from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.exchange import bundle_main
-from fmnist_tfds.exchange.adopt import adopt
+from fmnist_tfds.exchange.adopt import adopt, archives
 from fmnist_tfds.formats import gzip_file
 
 _MAIN, _MANIFEST, _LICENSE, _RECEIPT = "__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"
 _FORMAT = 1
 _MAX_BYTES = 256 << 20
+# Eight members take less than 1 kB.
+_MAX_DIRECTORY_BYTES = 1 << 16
 
 
 def export(
@@ -110,7 +112,9 @@ def verify(
         ContentError: a byte is not as it was written; the message names the member.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        stream = io.BytesIO(content)
+        archives.check_directory_size(stream, len(content), name, _MAX_DIRECTORY_BYTES)
+        with zipfile.ZipFile(stream) as archive:
             members = bundle_main.read_members(archive)
         baked = _baked_digest(members.get(_MAIN, b""))
         manifest = bundle_main.check(members, baked)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator
 from typing import IO, TYPE_CHECKING, Any
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange.adopt import archives, columnar, npy, png_files, records, tables
+from fmnist_tfds.exchange.adopt import archives, columnar, npy, png_files, records, tables, tar
 from fmnist_tfds.exchange.adopt.gathering import Gathering, impostor
 from fmnist_tfds.exchange.adopt.leaf import CHUNK, Leaf, Limits, spool
 from fmnist_tfds.formats import gzip_file
@@ -182,7 +182,7 @@ FORMATS: tuple[Format, ...] = (
     Format("xz", (b"\xfd7zXZ\x00",), members=_unpacked(_buffered(_Xz), "xz")),
     Format("bzip2", (b"BZh",), members=_unpacked(bz2.BZ2File, "bzip2")),
     Format("zip", (b"PK\x03\x04", b"PK\x05\x06"), members=archives.of_zip),
-    Format("tar", fits=lambda leaf: leaf.head[257:262] == b"ustar", members=archives.of_tar),
+    Format("tar", fits=lambda leaf: leaf.head[257:262] == b"ustar", members=tar.of_tar),
     Format("IDX", (b"\x00\x00\x08",), read=_read_idx),
     Format("npy", (b"\x93NUMPY",), read=_read_npy),
     Format(

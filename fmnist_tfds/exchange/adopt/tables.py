@@ -181,7 +181,7 @@ def _rows(lines: _Lines, names: list[str] | None, found: Gathering) -> Table:
     rows, numbered = 0, iter(lines)
     while piece := list(itertools.islice(numbered, _PIECE_LINES)):
         rows += len(piece)
-        if rows > found.total_rows:
+        if rows > found.total_rows + (columns == extra):  # one may be a header
             raise errors.ContentError(f"{name}: more than {found.total_rows:,} rows")
         values = _values(piece, lines, special, found)
         apart.append(values[:, special])
@@ -191,7 +191,11 @@ def _rows(lines: _Lines, names: list[str] | None, found: Gathering) -> Table:
     edges = dict(zip(special, np.concatenate(apart).T, strict=True))
     index, label = _roles(names, labelled, edges, extra, found, name)
     if columns == extra:
-        return Table(None, _bytes(edges[columns - 1 if label is None else label], label, name))
+        labels = _bytes(edges[columns - 1 if label is None else label], label, name)
+        lengths = {file.shape[0] for file in found.dataset.files} | {found.total_rows}
+        # A pandas Series has the header "0", which looks like a label.
+        is_header = names is None and rows - 1 in lengths and rows not in lengths
+        return Table(None, labels[1:] if is_header else labels)
     kept = [i for i in range(columns) if i not in (index, label)]
     for i in special:
         if i in kept:

@@ -13,10 +13,8 @@ import pathlib
 from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.download import results
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.formats import identify
+from fmnist_tfds.formats import identify, tool_layouts
 
-# Deeper than one folder only where a known tool puts them (Keras, torchvision, the Git repository).
-_LAYOUTS = ("datasets/fashion-mnist", "FashionMNIST/raw", "data/fashion", "downloads/manual")
 _MOST_FOLDERS = 200
 _MOST_ENTRIES = 10_000
 EMPTY = "the folder is empty"
@@ -83,7 +81,9 @@ def _candidates(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.
         children = [p for p in itertools.islice(sorted(folder.iterdir()), 10_000) if p.is_dir()]
     except OSError:
         children = []
-    folders = [folder, *(folder / layout for layout in _LAYOUTS), *children[:_MOST_FOLDERS]]
+    # Deeper than one folder only where a known tool puts them.
+    known = [folder / each.folder for each in tool_layouts.LAYOUTS if each.form != "other"]
+    folders = [folder, *known, *children[:_MOST_FOLDERS]]
     if not isinstance(file, catalog.SourceFile):
         # By name first; then what has the size, under whatever name.
         named = [each / file.name for each in (folder, *children[:_MOST_FOLDERS])]

@@ -2,10 +2,6 @@
 
 Nothing different is overwritten unless asked, and everything is checked before anything is
 written.
-
-Source: keras.datasets.fashion_mnist, torchvision.datasets.FashionMNIST, the TFDS download
-manager's manual folder, paddle.vision.datasets.FashionMNIST and
-paddle.dataset.common, mindspore.dataset.FashionMnistDataset.
 """
 
 from __future__ import annotations
@@ -15,15 +11,13 @@ import hashlib
 import pathlib
 import tempfile
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.config import home
 from fmnist_tfds.exchange import tool_folders
-from fmnist_tfds.formats import gzip_file
+from fmnist_tfds.formats import gzip_file, tool_layouts
 
-Tool = Literal["keras", "torchvision", "tfds", "paddle", "mindspore"]
-TOOLS: tuple[str, ...] = get_args(Tool)
+TOOLS: tuple[str, ...] = tuple(tool_layouts.PLANTED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,38 +37,6 @@ class Planted:
     written: tuple[pathlib.Path, ...]
     kept: tuple[pathlib.Path, ...]
     usage: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a tool looks below its root, and in which form.
-
-    Attributes:
-        folder: below the root.
-        form: "gz" (any genuine gzip), "canonical" (the tool checks the gz hash) or "payload".
-        usage: the line to run, "{root}" filled in.
-    """
-
-    folder: str
-    form: Literal["gz", "canonical", "payload"]
-    usage: str
-
-
-_LAYOUTS: dict[str, _Layout] = {
-    "keras": _Layout(
-        "datasets/fashion-mnist",
-        "gz",
-        'KERAS_HOME={root} python -c "import keras; keras.datasets.fashion_mnist.load_data()"',
-    ),
-    "torchvision": _Layout(
-        "FashionMNIST/raw", "payload", "torchvision.datasets.FashionMNIST({root!r})"
-    ),
-    "tfds": _Layout(
-        "downloads/manual", "canonical", 'tfds.load("fashion_mnist", data_dir={root!r})'
-    ),
-    "paddle": _Layout("fashion-mnist", "canonical", "paddle.vision.datasets.FashionMNIST()"),
-    "mindspore": _Layout("", "payload", "mindspore.dataset.FashionMnistDataset({root!r})"),
-}
 
 
 def plant(
@@ -101,9 +63,9 @@ def plant(
         StoreError: a different file stands there; the place cannot be written; or the tool checks
             the gz hash and this machine cannot make the canonical .gz.
     """
-    if tool not in _LAYOUTS:
+    if tool not in tool_layouts.PLANTED:
         raise errors.ArgumentError(f"plant: expected one of {', '.join(TOOLS)}, got {tool!r}")
-    layout = _LAYOUTS[tool]
+    layout = tool_layouts.PLANTED[tool]
     place = _root(tool) if root is None else home.expanded(root)
     wanted, kept = [], []
     for file in dataset.files:
@@ -149,7 +111,7 @@ def _root(tool: str) -> pathlib.Path:
     )
 
 
-def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: _Layout) -> bool:
+def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: tool_layouts.Layout) -> bool:
     if not at.is_file():
         return False
     data = at.read_bytes()
@@ -160,7 +122,9 @@ def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: _Layout) -> 
     return _sha256(data) == expected
 
 
-def _content(file: catalog.SourceFile, source: pathlib.Path, layout: _Layout, tool: str) -> bytes:
+def _content(
+    file: catalog.SourceFile, source: pathlib.Path, layout: tool_layouts.Layout, tool: str
+) -> bytes:
     try:
         data = source.read_bytes()
     except OSError as error:

@@ -1,19 +1,19 @@
 """Where other tools keep this data set on a disk. Reads variables through config only.
 
 Source: Keras (KERAS_HOME), TFDS (TFDS_DATA_DIR), PaddlePaddle, scikit-learn (SCIKIT_LEARN_DATA),
-huggingface_hub (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME), its datasets (HF_DATASETS_CACHE),
-kagglehub (KAGGLEHUB_CACHE).
+huggingface_hub and datasets (HF_HUB_CACHE, HF_DATASETS_CACHE, HF_HOME, XDG_CACHE_HOME), kagglehub
+(KAGGLEHUB_CACHE).
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 from fmnist_tfds import errors
 from fmnist_tfds.config import home as homes
 from fmnist_tfds.config import loader
-
-_KAGGLE_INPUT = pathlib.Path("/kaggle/input")
+from fmnist_tfds.formats import tool_layouts
 
 
 def keras_home() -> pathlib.Path:
@@ -33,35 +33,38 @@ def paddle_home() -> pathlib.Path:
 
 def existing() -> list[pathlib.Path]:
     """The folders that exist, the likeliest first."""
-    return list(dict.fromkeys(place for place in _candidates() if place.is_dir()))
-
-
-def _candidates() -> list[pathlib.Path]:
     try:
-        home = _home("other tools' folders")
+        roots = {tool: root() for tool, root in _ROOTS.items()}
     except errors.ConfigError:
         return []  # they lie in a home folder that this user has not
-    cache = _variable("XDG_CACHE_HOME") or home / ".cache"
-    hugging_face = _variable("HF_HOME") or cache / "huggingface"
-    hub = _variable("HF_HUB_CACHE") or hugging_face / "hub"
-    datasets = _variable("HF_DATASETS_CACHE") or hugging_face / "datasets"
-    scikit = _variable("SCIKIT_LEARN_DATA") or home / "scikit_learn_data"
-    kagglehub = _variable("KAGGLEHUB_CACHE") or home / ".cache" / "kagglehub"
-    inputs = sorted(_KAGGLE_INPUT.glob("*fashion*mnist*")) if _KAGGLE_INPUT.is_dir() else []
-    return [
-        keras_home() / "datasets" / "fashion-mnist",
-        tfds_data_dir() / "downloads" / "manual",
-        tfds_data_dir() / "downloads" / "fashion_mnist",
-        tfds_data_dir() / "fashion_mnist",
-        paddle_home() / "fashion-mnist",
-        pathlib.Path("data") / "FashionMNIST" / "raw",
-        *inputs,
-        kagglehub / "datasets" / "zalando-research" / "fashionmnist",
-        hub / "datasets--zalando-datasets--fashion_mnist",
-        datasets / "zalando-datasets___fashion_mnist",
-        datasets / "fashion_mnist",
-        scikit / "openml" / "openml.org" / "data" / "v1" / "download" / "18238735",
-    ]
+    found: dict[pathlib.Path, None] = {}
+    for layout in tool_layouts.LAYOUTS:
+        if layout.folder and (root := roots.get(layout.tool)):
+            found |= dict.fromkeys(place for place in sorted(root.glob(layout.folder)))
+    return [place for place in found if place.is_dir()]
+
+
+def _hugging_face() -> pathlib.Path:
+    cache = _variable("XDG_CACHE_HOME") or _home("Hugging Face's cache") / ".cache"
+    return _variable("HF_HOME") or cache / "huggingface"
+
+
+# Tool -> its root; MindSpore has none of its own, and a Git checkout lies anywhere.
+_ROOTS: dict[str, Callable[[], pathlib.Path]] = {
+    "keras": keras_home,
+    "torchvision": lambda: pathlib.Path("data"),  # the root in its tutorials
+    "tfds": tfds_data_dir,
+    "paddle": paddle_home,
+    "kaggle": lambda: pathlib.Path("/kaggle/input"),
+    "kagglehub": lambda: (
+        _variable("KAGGLEHUB_CACHE") or _home("kagglehub's cache") / ".cache" / "kagglehub"
+    ),
+    "huggingface_hub": lambda: _variable("HF_HUB_CACHE") or _hugging_face() / "hub",
+    "datasets": lambda: _variable("HF_DATASETS_CACHE") or _hugging_face() / "datasets",
+    "scikit-learn": lambda: (
+        _variable("SCIKIT_LEARN_DATA") or _home("scikit-learn's data") / "scikit_learn_data"
+    ),
+}
 
 
 def _variable(name: str) -> pathlib.Path | None:

@@ -76,6 +76,15 @@ def is_tunnel_refusal(error: BaseException) -> bool:
     return _tunnel_status(error) != 0
 
 
+def is_no_tls(error: BaseException) -> bool:
+    """True if a handshake ended because what answers speaks no TLS, or hangs up on it."""
+    return any(
+        isinstance(link, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        or (isinstance(link, ssl.SSLError) and tls_reasons.is_no_tls(link.reason or ""))
+        for link in chain_of(error)
+    )
+
+
 def _tunnel_status(error: BaseException) -> int:
     for link in chain_of(error):
         answer = _TUNNEL.match(str(link)) if isinstance(link, OSError) else None

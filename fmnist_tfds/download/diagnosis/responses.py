@@ -65,6 +65,20 @@ def from_tunnel(
     return causes.named("proxy-denied", evidence)
 
 
+def from_tunnel_page(
+    body_start: bytes, *, url: str, route: settings.Route
+) -> causes.Explanation | None:
+    """Why a proxy opened a tunnel and sent a web page through it; None where it sent none."""
+    # Its own status line, where the page is a whole HTTP response.
+    _, _, inner = body_start.partition(b"\r\n\r\n")
+    body = inner if body_start.startswith(b"HTTP/") else body_start
+    if identify.page_title(body) is None:
+        return None
+    host = urllib.parse.urlsplit(url).hostname or url
+    found = _page(body, f"200 from {proxy_name(route)} for CONNECT {host}, and then")
+    return found if found.cause != "wrong-content" else causes.named("proxy-denied", found.evidence)
+
+
 def from_response(
     status: int, headers: Mapping[str, str], body_start: bytes, *, url: str, route: settings.Route
 ) -> causes.Explanation:

@@ -68,6 +68,11 @@ def of_certificate(code: int) -> tuple[str, str]:
     return f"was refused (code {code})", _OWNER
 
 
+def is_no_tls(reason: str) -> bool:
+    """Whether OpenSSL's word means that the other side speaks no TLS."""
+    return _HANDSHAKE.get(reason, ("", ""))[0].endswith("speaks no TLS")
+
+
 def of_handshake(reason: str, *, is_tls_proxy: bool) -> tuple[str, str]:
     """What ended a handshake, and the remedy.
 
@@ -76,7 +81,7 @@ def of_handshake(reason: str, *, is_tls_proxy: bool) -> tuple[str, str]:
         is_tls_proxy: the way leads through a proxy whose URL begins with https://.
     """
     words, remedy = _HANDSHAKE.get(reason, ("", ""))
-    if words.endswith("speaks no TLS") and is_tls_proxy:
+    if is_no_tls(reason) and is_tls_proxy:
         return "the proxy speaks no TLS", "write its URL with http:// (the files come by TLS still)"
     said = reason.lower().replace("_", " ") if reason else "no reason was given"
     return words or f"TLS failed: {said}", remedy or _OWNER

@@ -23,6 +23,9 @@ from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 from fmnist_tfds.download.transport import happy_eyeballs
 
+_HEARS_S = 2.0
+_PAGE_BYTES = 8192
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
@@ -48,6 +51,7 @@ class Way:
         proxy_said: how the proxy names itself, or "".
         refusal: the proxy's refusal of CONNECT, or None.
         issuer: who signed the server's certificate, or "".
+        page: what the proxy sent after its answer to CONNECT, where that was asked for.
     """
 
     def __init__(
@@ -55,8 +59,12 @@ class Way:
         url: str,
         route: settings.Route,
         timeout_s: float,
+        *,
+        hears_on: bool = False,
     ) -> None:
+        """See the class; `hears_on` reads what a proxy sends after its answer to CONNECT."""
         self._url, self._route, self._timeout_s = url, route, timeout_s
+        self._hears_on = hears_on
         self._target = urllib.parse.urlsplit(url)
         self._proxy = urllib.parse.urlsplit(route.proxy or "")
         nearest = self._proxy if route.proxy else self._target
@@ -66,6 +74,7 @@ class Way:
         self.proxy_said = ""
         self.refusal: causes.Explanation | None = None
         self.issuer = ""
+        self.page = b""
 
     def __enter__(self) -> Way:
         return self
@@ -119,7 +128,9 @@ class Way:
             return Step(is_open=True)
         assert self._socket is not None
         try:
-            status, headers = _tunnel(self._socket, self._url, self._proxy)
+            status, headers, self.page = _tunnel(
+                self._socket, self._url, self._proxy, hears_on=self._hears_on
+            )
         except (OSError, http.client.HTTPException) as error:
             return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
         self.proxy_said = next(
@@ -183,9 +194,13 @@ def last_words(
 
 
 def _tunnel(
-    connection: socket.socket, url: str, proxy: urllib.parse.SplitResult
-) -> tuple[int, Mapping[str, str]]:
-    """Status and headers of the proxy's answer to CONNECT, over an open connection to it.
+    connection: socket.socket,
+    url: str,
+    proxy: urllib.parse.SplitResult,
+    *,
+    hears_on: bool,
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Status and headers of the proxy's answer to CONNECT, and what follows where it is heard.
 
     Raises:
         OSError: the connection failed.
@@ -200,7 +215,13 @@ def _tunnel(
         answer.begin()
         names = dict.fromkeys(name.lower() for name in answer.headers)
         headers = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
-        return answer.status, headers
+        page = b""
+        if hears_on:
+            # A server waits for our TLS; a proxy that sends a page instead does so at once.
+            connection.settimeout(_HEARS_S)
+            with contextlib.suppress(TimeoutError):
+                page = answer.fp.read1(_PAGE_BYTES)
+        return answer.status, headers, page
 
 
 def _credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:

@@ -13,7 +13,7 @@ import urllib.parse
 import urllib3.exceptions
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import causes, exceptions
+from fmnist_tfds.download.diagnosis import causes, exceptions, responses
 from fmnist_tfds.download.transport import handshake, redirects, request, session
 
 _MAY_BE_THE_AGENT = (403, 406)
@@ -37,6 +37,8 @@ def from_exception(
         refusal := _refusal_of_proxy(url, route, timeout_s)
     ):
         return refusal
+    if exceptions.is_no_tls(error) and (page := _page_of_proxy(url, route, timeout_s)):
+        return page
     if found.cause == "tls-untrusted":
         issuer = _presented_issuer(url, route, timeout_s)
         return exceptions.from_exception(error, url=url, route=route, issuer=issuer)
@@ -78,6 +80,20 @@ def _presented_issuer(url: str, route: settings.Route, timeout_s: float) -> str:
                 break
         return way.issuer
     return ""
+
+
+def _page_of_proxy(url: str, route: settings.Route, timeout_s: float) -> causes.Explanation | None:
+    """The web page that a proxy sends after "200" to CONNECT, where there should be a server."""
+    proxy = urllib.parse.urlsplit(route.proxy or "")
+    if proxy.scheme != "http" or urllib.parse.urlsplit(url).scheme != "https":
+        return None
+    with (
+        contextlib.suppress(ValueError),
+        handshake.Way(url, route, timeout_s, hears_on=True) as way,
+    ):
+        if not way.connect().why and not way.tunnel().why:
+            return responses.from_tunnel_page(way.page, url=url, route=route)
+    return None
 
 
 def _refusal_of_proxy(

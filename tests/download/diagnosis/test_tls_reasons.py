@@ -98,12 +98,17 @@ def _tls(made, kind, **limits):
     return handle
 
 
-def _explained(tmp_path, made, port, *, bundle="ca.pem", **environment):
+def _attempt(tmp_path, made, port, *, bundle="ca.pem", **environment):
     mirror = settings.Mirror(f"https://127.0.0.1:{port}/", ca_bundle=made / bundle)
     options = jobs.options(
         tmp_path, mirror, attempts=1, environment=settings.Environment(**environment)
     )
     (attempt,) = jobs.run(options).files[jobs.BIG.name].attempts
+    return attempt
+
+
+def _explained(tmp_path, made, port, **options):
+    attempt = _attempt(tmp_path, made, port, **options)
     assert attempt.cause == "tls-untrusted"
     return attempt
 
@@ -167,6 +172,40 @@ def test_https_proxy_that_speaks_http_is_told_to_be_written_so(tmp_path, made):
         attempt = _explained(tmp_path, made, 1, proxies=proxies)
     assert "the proxy speaks no TLS" in attempt.evidence
     assert "http://" in attempt.remedy
+
+
+PAGE = b"<html><title>Web policy</title>Ask the help desk for access"
+LOGIN = b"<html><title>Guest network</title><form><input type='password'></form>"
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("page", "cause", "said"),
+    [(PAGE, "proxy-denied", "'Web policy'"), (LOGIN, "captive-portal", "a login page")],
+)
+def test_page_instead_of_a_tunnel_is_the_proxys(tmp_path, made, page, cause, said, head, packets):
+    """200 to CONNECT, and then HTML: no certificate has anything to do with it."""
+
+    def proxy(connection):
+        connection.recv(4096)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answer = b"HTTP/1.1 200 Connection established\r\n\r\n"
+        if packets == 1:
+            connection.sendall(answer + head + page)
+        else:
+            connection.sendall(answer)
+            connection.sendall(head + page)
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(0.5)  # one connection after the other is served here
+        while connection.recv(4096):
+            pass
+
+    with _serving(proxy) as port:
+        attempt = _attempt(tmp_path, made, 1, proxies={"https": f"http://127.0.0.1:{port}"})
+    assert attempt.cause == cause
+    assert f"200 from 127.0.0.1:{port} for CONNECT 127.0.0.1, and then: " in attempt.evidence
+    assert said in attempt.evidence
 
 
 @pytest.mark.parametrize("code", [66, 68, 79, 85, 92, 23, 4711, 0])

@@ -15,10 +15,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tensorflow_datasets.core import registered as _registered
+from fmnist_tfds import processes as _processes
 
-from fmnist_tfds import keras_registry as _keras_registry
-from fmnist_tfds import version
+_processes.end_quietly_while_importing()
+
+from tensorflow_datasets.core import registered as _registered  # noqa: E402
+
+from fmnist_tfds import keras_registry as _keras_registry  # noqa: E402
+from fmnist_tfds import version  # noqa: E402
 
 if TYPE_CHECKING:
     from fmnist_tfds import input_pipeline as input_pipeline

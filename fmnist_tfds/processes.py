@@ -1,8 +1,53 @@
-"""What differs between operating systems about processes. Imports nothing of ours."""
+"""Signals, other processes, memory: what a command asks of the system. Imports nothing of ours."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import pathlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_COMMANDS = ("fmnist_tfds", "fmnist_tfds.cli", "fmnist_tfds.cli.main")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything is put away as after Ctrl-C."""
+
+
+def end_quietly_while_importing() -> None:
+    """Lets Ctrl-C end our own command at once, without a traceback, until it has begun.
+
+    Does nothing in a program that imports this package, nor where SIGINT is ignored.
+    """
+    script = pathlib.PurePath(sys.argv[0]).stem if sys.argv else ""
+    words = sys.orig_argv
+    is_module = any(a == "-m" and b in _COMMANDS for a, b in itertools.pairwise(words))
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if is_main_thread and (is_module or script == "fmnist-tfds"):
+        _exchange(signal.SIGINT, signal.default_int_handler, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are exceptions within the block; what others have set stays."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        _exchange(signal.SIGINT, signal.SIG_DFL, signal.default_int_handler)
+        _exchange(signal.SIGTERM, signal.SIG_DFL, terminate)
+    yield
+
+
+def _exchange(number: int, old: object, new: object) -> None:
+    if signal.getsignal(number) == old:
+        signal.signal(number, new)  # type: ignore[arg-type]
 
 
 def is_alive(pid: int) -> bool:

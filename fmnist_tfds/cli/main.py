@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from fmnist_tfds import errors, version
+from fmnist_tfds import errors, processes, version
 from fmnist_tfds.cli import commands as cli_commands
 from fmnist_tfds.cli import output
 
@@ -53,9 +53,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code (console script)."""
-    with _failures_of_files():
-        code = run(sys.argv[1:] if argv is None else argv)
-        print(end="", flush=True)
+    try:
+        with processes.ended_by_signals(), _failures_of_files():
+            code = run(sys.argv[1:] if argv is None else argv)
+            print(end="", flush=True)
+    except KeyboardInterrupt as stop:  # outside of the command: before it, or after
+        code = _interrupted(stop)
     sys.exit(code)
 
 
@@ -99,11 +102,16 @@ def run(argv: Sequence[str]) -> int:
             raise
         output.print_error(errors.FmnistError(str(error)), as_json=as_json)
         return 1
-    except KeyboardInterrupt:
-        output.print_line("interrupted")
-        return 130
+    except KeyboardInterrupt as stop:
+        return _interrupted(stop)
     except SystemExit as stop:  # argparse after --help
         return int(stop.code or 0)
+
+
+def _interrupted(stop: KeyboardInterrupt) -> int:
+    is_terminated = isinstance(stop, processes.Terminated)
+    output.print_line("terminated" if is_terminated else "interrupted")
+    return 143 if is_terminated else 130
 
 
 def _print_whatever_comes() -> None:

@@ -122,12 +122,17 @@ def find_builder(name: str, data_dir: str | os.PathLike[str] | None, builder: An
             break
         time.sleep(_LOOK_S)  # between the two renames of a process that replaces it
         found = _versions(where / name)
+    if not found and not version_folder.unreadable(where, name):
+        return tfds.builder_from_directory(str(where))  # a version folder itself, under any name
+    if not found and where.name == name and _versions(where):
+        right = f"; data_dir is one level too deep: it is {where.parent}"
+        raise _not_prepared(name, where, right)
     if not found:
         is_cut = any((where / name).glob(".*.replaced-*"))
         why = ": a process was killed while replacing it; building restores it without a download"
         raise _not_prepared(name, where, why if is_cut else "")
     faults = []
-    for version, folder in sorted(found, reverse=True):
+    for version, folder in sorted(found, key=lambda each: _preference(name, *each), reverse=True):
         why = version_folder.unreadable(folder, name, str(version))
         if not why:
             return tfds.builder_from_directory(str(folder))
@@ -142,6 +147,12 @@ def _versions(folder: pathlib.Path) -> list[tuple[Any, pathlib.Path]]:
         for path in folder.glob("*")
         if tfds.core.Version.is_valid(path.name)
     ]
+
+
+def _preference(name: str, version: Any, folder: pathlib.Path) -> tuple[bool, Any]:
+    """The version that tfds.load would take, the code's, before others; then the highest."""
+    known = tfds.core.registered._DATASET_REGISTRY.get(name)
+    return known is not None and str(known.VERSION) == folder.name, version
 
 
 def find_split(builder: Any, split: str) -> Split:

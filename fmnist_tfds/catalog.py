@@ -66,7 +66,7 @@ class SourceFile(artifacts.Artifact):
         return self.name.removesuffix(".gz")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Catalog(artifacts.ArtifactSet):
     """One data set of the MNIST family.
 
@@ -77,10 +77,17 @@ class Catalog(artifacts.ArtifactSet):
         mirrors: public base URLs or templates holding "{filename}", best first.
         impostors: what else arrives under these file names.
         class_names: ten names, index = label.
+        pixel_statistics: mean and standard deviation of the training split's pixels, in units of
+            one pixel value (0 to 255); None where they are measured.
     """
 
     files: tuple[SourceFile, ...]
     class_names: tuple[str, ...]
+    pixel_statistics: tuple[float, float] | None = None
+
+    def __repr__(self) -> str:
+        """Short: it stands as a default in the signatures that help() prints."""
+        return f"<{self.title}>"
 
     @property
     def cache_folder(self) -> str:
@@ -240,6 +247,7 @@ FASHION_MNIST = Catalog(
         ),
     ),
     class_names=_CLASS_NAMES,
+    pixel_statistics=(72.94035223214286, 90.02118235130519),
     mirrors=(
         "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",

@@ -1,5 +1,6 @@
-"""The exception tree: what failed, what was expected and found, what to do. Imports nothing.
+"""The exception tree: what failed, what was expected and found, what to do.
 
+Imports nothing of ours.
 FmnistError
 ├── ConfigError         a setting, a TOML key or a command-line flag is wrong
 ├── ArgumentError       an argument of a Python call is wrong (also a ValueError)
@@ -17,6 +18,12 @@ The kind of an error decides what the caller does, never its text.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
+# A command to type, which stays as it is; or a flag that stands alone.
+_FLAGS = re.compile(r"(`[^`]*`|\b(?:fmnist-tfds|tfds|pip) [^;,]*)|--([a-z_]+)")
+
 
 class FmnistError(Exception):
     """Base of every error that this package raises on purpose.
@@ -24,7 +31,8 @@ class FmnistError(Exception):
     Attributes:
         reference: stable kebab-case name of the kind; documented page by page.
         message: what failed, on which object, expected and found; may span lines.
-        hint: what the user can do, or "".
+        hint: what the user can do, or ""; in the words of the command line.
+        arguments: how a flag is spelled where Python called, if not as an argument of its name.
     """
 
     reference = "error"
@@ -33,9 +41,17 @@ class FmnistError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.arguments: Mapping[str, str] = {}
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+        """The message, and the hint in Python's words: arguments instead of flags."""
+        if not self.hint:
+            return self.message
+
+        def spelled(found: re.Match[str]) -> str:
+            return found[1] or self.arguments.get(found[2], found[2])
+
+        return f"{self.message}\nhint: {_FLAGS.sub(spelled, self.hint)}"
 
 
 class ConfigError(FmnistError):

@@ -62,7 +62,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mirrors", metavar="LIST", help="URLs, folders, names; default; off")
     group.add_argument("--manual_dir", metavar="D", help="folder that holds the data")
     group.add_argument("--cache_dir", metavar="D", help="where verified files are kept")
-    group.add_argument("--config_file", metavar="F", help="TOML file; see configs/")
+    group.add_argument("--config_file", metavar="F", help="TOML file of mirrors and settings")
     group.add_argument("--deadline_s", type=float, metavar="S", help="seconds for the whole job")
     group.add_argument("--offline", action="store_true", default=None, help="open no socket")
     group.add_argument("--adopt_local", action="store_true", help="use other tools' caches")

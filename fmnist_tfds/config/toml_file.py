@@ -197,8 +197,7 @@ def read(path: str | os.PathLike[str]) -> TomlFile:
     except OSError as error:
         raise errors.ConfigError(
             f"{absolute}: the configuration file cannot be read: {error.strerror or error}",
-            hint="correct the path in --config_file (scripts/train.py: --config) or "
-            "FMNIST_TFDS_CONFIG",
+            hint="correct the path in --config_file or FMNIST_TFDS_CONFIG",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.ConfigError(f"{absolute}: not valid TOML: {error}") from error

@@ -78,7 +78,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
     if has_credentials:
         raise errors.ConfigError(
             f"{where}: credentials in a URL: {mask_proxy(entry)}",
-            hint="name the mirror in a TOML file and give it auth = { type = … }; see configs/",
+            hint="name the mirror in a TOML file and give it auth = { type = … }",
         )
     if parts.scheme in _PORTS and not parts.hostname:
         raise errors.ConfigError(f"{where}: no host in {scheme}://***")

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fmnist_tfds import errors
+from fmnist_tfds import catalog, errors
 
 DTYPES = ("float32", "bfloat16", "float16", "uint8")
 NORMALIZATIONS = ("unit", "standard")
 AUGMENTATIONS = ("flip", "altflip", "crop", "cutout", "erase")
 SIZE = 28
-# Mean and deviation of all 47,040,000 training pixels, 0 to 255.
-FASHION_MNIST_STATISTICS = (72.94035223214286, 90.02118235130519)
+_STATISTICS = catalog.FASHION_MNIST.pixel_statistics
+assert _STATISTICS is not None
+FASHION_MNIST_STATISTICS = _STATISTICS
 # Each draw has a number of its own, so that none depends on which others are made.
 _DRAWS = ("flip", "down", "right", "top", "left", "erase", "form", "erase_top", "erase_left")
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -60,5 +60,5 @@ def check(address: str) -> None:
 def _silent(address: str, why: str) -> errors.ArgumentError:
     return errors.ArgumentError(
         f"service: no tf.data dispatcher answers at {address}: {why}",
-        hint="start one (scripts/data_service.py dispatcher) or correct the address",
+        hint="start one (tf.data.experimental.service.DispatchServer) or correct the address",
     )

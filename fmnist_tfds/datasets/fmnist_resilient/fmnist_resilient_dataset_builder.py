@@ -91,6 +91,7 @@ class Builder(ordered_builder.OrderedBuilder):
         )
         outcome = obtain.obtain(settings, dataset=self.DATASET, progress=progress.Lines())
         if outcome.error is not None:
+            outcome.error.arguments = _SPELLED
             raise outcome.error
         self._receipt = outcome.receipt
         with one_folder(
@@ -119,6 +120,15 @@ class Builder(ordered_builder.OrderedBuilder):
         (self.data_path / _RECEIPT).write_text(text, encoding="utf-8")
 
 
+# Where a caller of tfds.load sets what the command line calls by these flags.
+_SPELLED = {
+    "manual_dir": "DownloadConfig(manual_dir=…)",
+    "mirrors": "builder_kwargs={'mirrors': …}",
+    "config_file": "builder_kwargs={'config_file': …}",
+    "cache_dir": "FMNIST_TFDS_CACHE_DIR",
+    "deadline_s": "FMNIST_TFDS_DEADLINE_S",
+    "offline": "FMNIST_TFDS_OFFLINE",
+}
 _KINDS: tuple[catalog.Kind, ...] = ("images", "labels")
 _SPLITS: tuple[catalog.Split, ...] = ("train", "test")
 

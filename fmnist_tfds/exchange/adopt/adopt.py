@@ -170,7 +170,7 @@ class _Search:
         refused = any(isinstance(note, errors.ArchiveError) for note in self._notes)
         raise (errors.ArchiveError if refused else errors.ContentError)(
             f"{self._path} does not hold {self._dataset.title}: {'; '.join(shown)}",
-            hint="docs/adopt-and-share.md lists the forms that are taken"
+            hint=f"these forms are taken: {containers.taken()}"
             if nothing or found
             else "point at the folder or archive that holds both splits",
         )

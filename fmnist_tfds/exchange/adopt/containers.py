@@ -81,6 +81,11 @@ def of(leaf: Leaf) -> Format:
     return _UNKNOWN
 
 
+def taken() -> str:
+    """The names of the forms that are read, for people."""
+    return ", ".join(form.name for form in FORMATS if not form.refusal)
+
+
 def refusal(leaf: Leaf) -> str:
     """What a leaf is that is not read, for people."""
     if not leaf.size:

@@ -5,6 +5,7 @@ Never imports TensorFlow or Keras.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
@@ -49,7 +50,7 @@ def load_data(
         out: folder that gets a copy of the four files.
         settings: all of the above at once, instead.
         dataset: which data set of the family.
-        progress: receives progress.
+        progress: receives progress; default: a bar where stderr is a terminal, else the log.
 
     Raises:
         ConfigError: an option is wrong.
@@ -57,19 +58,20 @@ def load_data(
         ContentError: a file is not genuine.
         StoreError: the cache cannot be read or written.
     """
-    files = obtain.obtain_files(
-        mirrors=mirrors,
-        manual_dir=manual_dir,
-        cache_dir=cache_dir,
-        config_file=config_file,
-        deadline_s=deadline_s,
-        offline=offline,
-        adopt_local=adopt_local,
-        out=out,
-        settings=settings,
-        dataset=dataset,
-        progress=progress,
-    )
+    with contextlib.nullcontext(progress) if progress else progress_.shown() as report:
+        files = obtain.obtain_files(
+            mirrors=mirrors,
+            manual_dir=manual_dir,
+            cache_dir=cache_dir,
+            config_file=config_file,
+            deadline_s=deadline_s,
+            offline=offline,
+            adopt_local=adopt_local,
+            out=out,
+            settings=settings,
+            dataset=dataset,
+            progress=report,
+        )
 
     def array(split: catalog.Split, kind: catalog.Kind) -> npt.NDArray[np.uint8]:
         file = dataset.part(split, kind)

@@ -6,16 +6,20 @@ import argparse
 import contextlib
 import io
 import re
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from fmnist_tfds import errors
 from fmnist_tfds.cli import flags as cli_flags
+from fmnist_tfds.cli import output
 from fmnist_tfds.config import loader, schema
 
 
 def build(args: argparse.Namespace) -> int:
     """Prepares fmnist_resilient by TFDS's own build command."""
+    from tensorflow_datasets.core.utils import tqdm_utils
     from tensorflow_datasets.scripts.cli import build as tfds_build
     from tensorflow_datasets.scripts.cli import cli_utils
 
@@ -24,7 +28,7 @@ def build(args: argparse.Namespace) -> int:
         tfds_command,
     )
 
-    tfds_command.spare(replacing_builder.ReplacingBuilder)
+    made = tfds_command.spare(replacing_builder.ReplacingBuilder)
     found = cli_flags.settings_of(args)
     loader.export(
         mirrors=args.mirrors,
@@ -46,14 +50,21 @@ def build(args: argparse.Namespace) -> int:
     parse = cli_utils.make_flags_parser(tfds_build.Args, "builds fmnist_resilient")
     flags = [*args.parser._option_string_actions]
     parsed = _strictly(parse, words, args.parser.prog, flags)
+    if not sys.stderr.isatty():
+        tqdm_utils.disable_progress_bar()  # hundreds of lines in a log
+    started = time.monotonic()
+    said = io.StringIO()  # TFDS prints forty lines of description
     try:
-        parsed.execute()
+        with contextlib.redirect_stdout(sys.stdout if args.verbosity > 0 else said):
+            parsed.execute()
     except errors.FmnistError:
         raise
     # TFDS's words for flags that cannot be: --config, --fail_if_exists, --num_shards.
     except (ValueError, RuntimeError, AssertionError) as error:
         hint = "correct the flag that it speaks of; --verbosity=1 adds the traceback"
         raise errors.FmnistError(f"{args.parser.prog}: {error}", hint=hint) from error
+    if made and args.verbosity >= 0:
+        output.print_built(made[-1], time.monotonic() - started)
     return 0
 
 

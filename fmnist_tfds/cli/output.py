@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging as absl_logging
 from rich import console as rich_console
 from rich import progress as rich_progress
+from rich import table as rich_table
 
 from fmnist_tfds import errors
 from fmnist_tfds.config import settings, urls
@@ -114,11 +115,14 @@ class _Bars:
         self._lock = threading.Lock()
 
     def update(self, file: str, source: str, received: int, total: int) -> None:
+        host = (urllib.parse.urlsplit(source).netloc or "a folder")[:22]
         with self._lock:
             if file not in self._tasks:
-                self._tasks[file] = self._bars.add_task(file, total=total, source="")
-        host = urllib.parse.urlsplit(source).netloc or "a folder"
-        self._bars.update(self._tasks[file], completed=received, total=total, source=host[:22])
+                # What lay here before, of a file that is resumed, is no speed.
+                self._tasks[file] = self._bars.add_task(
+                    file, total=total, completed=received, source=host
+                )
+        self._bars.update(self._tasks[file], completed=received, total=total, source=host)
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False)
@@ -137,10 +141,17 @@ def progress(*, quiet: bool = False) -> Iterator[download_progress.Progress]:
     else:
         columns = (
             # 80 columns in all: file, source, share, rate, time left.
-            rich_progress.TextColumn("{task.description} {task.fields[source]}", markup=False),
-            rich_progress.TaskProgressColumn(),
-            rich_progress.TransferSpeedColumn(),
-            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn(
+                "{task.description} {task.fields[source]}",
+                markup=False,
+                table_column=rich_table.Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
+            # The last to go on a narrow terminal.
+            rich_progress.TaskProgressColumn(
+                table_column=rich_table.Column(no_wrap=True, min_width=4)
+            ),
+            rich_progress.TransferSpeedColumn(table_column=rich_table.Column(no_wrap=True)),
+            rich_progress.TimeRemainingColumn(table_column=rich_table.Column(no_wrap=True)),
         )
         with rich_progress.Progress(*columns, console=_stderr(), transient=True) as bars:
             yield _Bars(bars)
@@ -150,6 +161,15 @@ def print_files(outcome: results.Result) -> None:
     """One line a file: path, and where it came from."""
     for file in outcome.files.values():
         print(f"{file.path}  verified  from {file.source}")
+
+
+def print_built(builder: Any, seconds: float) -> None:
+    """Where a data set is prepared, since when, and how it is loaded: two lines."""
+    splits = builder.info.splits
+    examples = ", ".join(f"{split.num_examples:,} {name}" for name, split in splits.items())
+    how = f"prepared in {seconds:.0f} s" if builder.prepared_now else "already prepared"
+    print(f"{builder.info.full_name}: {how}: {examples} examples in {builder.data_path}")
+    print(f"load it: tfds.load({builder.name!r}, data_dir={str(builder.data_dir_root)!r})")
 
 
 def print_verdicts(rows: Sequence[Mapping[str, str]]) -> None:

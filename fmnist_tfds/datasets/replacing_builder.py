@@ -21,6 +21,9 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Prepares beside what stands there, and swaps the two; safe beside other preparers.
 
     Subclasses' info is a `complete_info.Info`.
+
+    Attributes:
+        prepared_now: whether this very object prepared what is there.
     """
 
     # Preparing takes seconds; the rest of this bound is the other preparer's download.
@@ -30,6 +33,7 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
         # The folder to be replaced, while `data_dir` is another.
         self._final: str | None = None
+        self.prepared_now = False
 
     def is_prepared(self) -> bool:
         """Whether the data set is there and complete; TFDS looks for two file names alone."""
@@ -108,6 +112,7 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         final = self.data_path
         if not version_folder.stands(final):
             super().download_and_prepare(**kwargs)
+            self.prepared_now = True
             return
         if not overwrites and self.is_prepared():
             self._adopt_prepared()
@@ -124,6 +129,7 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         finally:
             self._final = None
             version_folder.discard(beside)
+        self.prepared_now = True
         self.info.update_data_dir(self.data_dir)
         self._log_download_done()
 

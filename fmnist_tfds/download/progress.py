@@ -1,12 +1,14 @@
-"""How a fetch tells that it is alive: a Protocol of three methods, a silent one, one that logs."""
+"""How a fetch tells that it is alive: a Protocol, and ones that are silent, log, or draw a bar."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,3 +66,67 @@ class Lines:
     def done(self, file: str, source: str) -> None:
         """One line."""
         _LOG.info("%s: verified, from %s", file, source)
+
+
+class _Bar:
+    """One tqdm bar over the bytes of all files; gone from the terminal when it is closed."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._received: dict[str, int] = {}
+
+    def update(self, file: str, source: str, received: int, total: int) -> None:
+        """Moves the bar; what lay here before, of a file that is resumed, is no speed."""
+        with self._lock:
+            if self._bar is None:
+                self._bar = self._make(
+                    total=0,
+                    desc="Fetching",
+                    unit="B",
+                    unit_scale=True,
+                    leave=False,
+                    dynamic_ncols=True,
+                )
+            if file not in self._received:
+                self._received[file] = received
+                self._bar.total += total
+                self._bar.initial += received
+                self._bar.n += received
+            self._bar.update(received - self._received[file])
+            self._received[file] = received
+
+    def note(self, text: str) -> None:
+        """A warning."""
+        _LOG.warning("%s", text)
+
+    def done(self, file: str, source: str) -> None:
+        """One line in the log."""
+        _LOG.info("%s: verified, from %s", file, source)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextlib.contextmanager
+def shown(make: Callable[..., Any] | None = None) -> Iterator[Progress]:
+    """A bar where stderr is a terminal, else lines in the log.
+
+    Args:
+        make: makes a bar as `tqdm.tqdm` does, the default.
+    """
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    if make is None:
+        import tqdm
+
+        make = tqdm.tqdm
+    bar = _Bar(make)
+    try:
+        yield bar
+    finally:
+        bar.close()

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
+from tensorflow_datasets.core.utils import tqdm_utils
 
 from fmnist_tfds import catalog
 from fmnist_tfds.config import loader
@@ -89,7 +90,9 @@ class Builder(ordered_builder.OrderedBuilder):
             manual_dir=config_.manual_dir or self._tfds_manual_dir(download_dir),
             cache_dir=pathlib.Path(str(download_dir)) / "fmnist_tfds" if download_dir else None,
         )
-        outcome = obtain.obtain(settings, dataset=self.DATASET, progress=progress.Lines())
+        # TFDS's own maker of bars: tfds.disable_progress_bar() holds for this one too.
+        with progress.shown(tqdm_utils.tqdm) as report:
+            outcome = obtain.obtain(settings, dataset=self.DATASET, progress=report)
         if outcome.error is not None:
             outcome.error.arguments = _SPELLED
             raise outcome.error

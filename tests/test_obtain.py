@@ -16,6 +16,7 @@ import family
 from fmnist_tfds import errors, obtain
 from fmnist_tfds.config import settings
 from fmnist_tfds.download import failure_message, results
+from fmnist_tfds.download.diagnosis import causes
 
 DATASET, BODIES = family.make()
 # No test here is about time: none may fail because this process was held up.
@@ -273,3 +274,15 @@ def test_insecure_tls_is_warned_about(tmp_path, closed_port):
     options = dataclasses.replace(_options(tmp_path), mirrors=(mirror,))
     obtain.obtain(options, dataset=DATASET, progress=Notes())
     assert "insecure_tls" in notes[0]
+
+
+def test_sources_that_all_failed_alike_are_led_by_one_sentence(tmp_path, closed_port):
+    alike = _options(tmp_path, *(f"http://127.0.0.1:{closed_port}/{i}/" for i in range(3)))
+    first = str(obtain.obtain(alike, dataset=DATASET).error).splitlines()[0]
+    assert "3 of 3 sources failed, all alike: " in first
+    assert causes.CAUSES["connect-refused"].meaning in first
+    with family.Mirror({}) as empty:
+        mixed = _options(tmp_path, f"http://127.0.0.1:{closed_port}/", empty.url)
+        first = str(obtain.obtain(mixed, dataset=DATASET).error).splitlines()[0]
+    assert "2 of 2 sources failed" in first
+    assert "alike" not in first

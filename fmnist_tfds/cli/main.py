@@ -195,6 +195,12 @@ def _parser() -> _Parser:
     return parser
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command, by name: what the reference is written from."""
+    found: dict[str, argparse.ArgumentParser] = _parser().parse_args(["config"]).parsers
+    return found
+
+
 @contextlib.contextmanager
 def _failures_of_files() -> Iterator[None]:
     """A closed pipe ends the program quietly, a full disk with one message."""

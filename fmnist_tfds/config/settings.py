@@ -90,7 +90,22 @@ class Mirror:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Network:
-    """The [network] table. Times in seconds, speeds in bytes per second."""
+    """The [network] table. Times in seconds, speeds in bytes per second.
+
+    Attributes:
+        connect_timeout_s: for one connection to be made.
+        read_timeout_s: without a byte, after which an attempt has stalled.
+        min_speed_bytes_per_s: below which an attempt is given up.
+        attempts: per file and mirror; one that made progress does not count.
+        backoff_s: before the second attempt; doubled from one to the next.
+        hedge_after_s: without the first byte, after which the next mirror is asked beside it.
+        deadline_s: for the whole job.
+        trust: "system" (this machine's certificate store) or "certifi" (Mozilla's).
+        proxy: proxy URL, where neither the mirror nor the environment names one.
+        ca_bundle: PEM file of authorities to trust, likewise; relative to the TOML file.
+        user_agent: the User-Agent to send; "" for fmnist_tfds/VERSION.
+        limit_rate_bytes_per_s: the most to receive, all connections together; 0 for no limit.
+    """
 
     connect_timeout_s: float = schema.positive(5.0)
     read_timeout_s: float = schema.positive(20.0)

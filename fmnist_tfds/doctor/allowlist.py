@@ -12,8 +12,21 @@ from fmnist_tfds.doctor import findings, mirror_urls
 from fmnist_tfds.download.diagnosis import causes
 
 
-def request(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) -> str:
-    """The request as plain text, ready to be sent; lines of at most 78 columns."""
+def request(
+    sources: Sequence[findings.Source],
+    dataset: artifacts.ArtifactSet,
+    *,
+    host: str = "",
+    date: str = "",
+) -> str:
+    """The request as plain text, ready to be sent; lines of at most 78 columns.
+
+    Args:
+        sources: what the doctor found.
+        dataset: what is to be downloaded.
+        host: the name of the machine that it was examined on.
+        date: when, ISO 8601.
+    """
     remote = [s for s in sources if s.host and not s.address_problem]
     if not remote:
         return "No network source is configured: there is nothing to ask for.\n"
@@ -35,7 +48,8 @@ def request(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) 
         *_table(hosts),
         "",
     ]
-    lines += ["Seen from here today:"]
+    seen = ", ".join(text for text in (host, date) if text)
+    lines += [f"Seen from here ({seen}):" if seen else "Seen from here:"]
     for source in fewest:
         lines += _paragraph(_seen(source), indent="  ")
     lines += ["", "Kind of traffic:"]
@@ -65,6 +79,8 @@ def request(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) 
         "To check afterwards:",
         f"  curl -sSI {_smallest(fewest[0], dataset)}",
         f"  fmnist-tfds doctor{_flag(dataset)}",
+        "",
+        "Please reply to: (your name, address and department here)",
     ]
     return "\n".join(lines) + "\n"
 

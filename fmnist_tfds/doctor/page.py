@@ -21,9 +21,16 @@ def page(report: findings.Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(title_of=summary.title_of, facts=_facts)
+    groups: dict[tuple[str, str, str], list[findings.Source]] = {}
+    for source in report.sources:
+        whose = findings.OWNERS.get(source.owner, "") if source.cause else ""
+        groups.setdefault((source.cause, whose, source.remedy), []).append(source)
     measured = [s.ms or 0.0 for source in report.sources for s in source.stages]
     return environment.get_template("page.html").render(
-        report=report, stages=findings.STAGES, slowest_ms=max(measured, default=0.0) or 1.0
+        report=report,
+        groups=groups,
+        stages=findings.STAGES,
+        slowest_ms=max(measured, default=0.0) or 1.0,
     )
 
 
@@ -33,10 +40,7 @@ def _facts(source: findings.Source) -> list[tuple[str, str]]:
     return [
         ("address", source.url),
         ("cannot work", source.address_problem),
-        ("cause", source.cause),
         ("seen", source.evidence),
-        ("whose", findings.OWNERS.get(source.owner, "") if source.cause else ""),
-        ("remedy", source.remedy),
         ("proxy", f"{source.proxy}{said} (from {source.proxy_origin})" if source.proxy else ""),
         ("signer", source.issuer),
         ("redirects", " → ".join(source.hops)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import pathlib
+import socket
 import tempfile
 import threading
 import time
@@ -62,6 +63,7 @@ def examine(
     ]
     sources = summary.with_owners(found)
     judged = summary.judge(sources, dataset)
+    date = datetime.datetime.fromtimestamp(started_at, datetime.UTC).isoformat(timespec="seconds")
     return findings.Report(
         ok=judged.ok,
         headline=judged.headline,
@@ -69,13 +71,11 @@ def examine(
         sources=sources,
         settings=tuple(contradictions),
         remedies=remedies.suggest(sources, judged.ok, dataset),
-        allowlist=allowlist.request(sources, dataset),
+        allowlist=allowlist.request(sources, dataset, host=socket.gethostname(), date=date),
         clock_skew_s=summary.skew_of(sources),
         seconds=round(clock() - start, 2),
         package=f"fmnist_tfds {version.VERSION}",
-        date=datetime.datetime.fromtimestamp(started_at, datetime.UTC).isoformat(
-            timespec="seconds"
-        ),
+        date=date,
     )
 
 

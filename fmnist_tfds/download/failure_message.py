@@ -67,6 +67,10 @@ def _head(files: Sequence[artifacts.Artifact], rows: Sequence[_Row], *, is_offli
         why = "the network is switched off, and it is not on this machine where it was looked for"
     elif sources:
         why = f"{sources} of {sources} sources failed"
+        found = {row[1] for row in rows}
+        alike = [cause.meaning for name, cause in causes.CAUSES.items() if {name} == found]
+        if alike and sources > 1:
+            why += f", all alike: {alike[0]}"
     else:
         why = "no source could be tried"
     return f"could not obtain {names}: {why}"

@@ -293,3 +293,29 @@ def _rows(data):
     height = int.from_bytes(data[20:24], "big")
     stride = len(raw) // height
     return [raw[i * stride : (i + 1) * stride] for i in range(height)]
+
+
+def test_doctor_request_says_where_when_and_leaves_room_for_whom():
+    found = settings.Settings(
+        mirrors=(settings.Mirror(url="https://mirror.example/"),),
+        cache_dir=pathlib.Path("/no/such/cache"),
+        offline=True,
+    )
+    letter = doctor.examine(found).allowlist
+    assert re.search(r"^Seen from here \(\S+, \d{4}-\d\d-\d\dT[\d:+]+\):$", letter, re.MULTILINE)
+    assert "Please reply to: (your name" in letter
+
+
+def test_page_says_a_cause_that_several_sources_share_once(closed_port):
+    found = settings.Settings(
+        mirrors=tuple(
+            settings.Mirror(url=f"http://127.0.0.1:{closed_port}/{i}/") for i in range(3)
+        ),
+        cache_dir=pathlib.Path("/no/such/cache"),
+    )
+    report = doctor.examine(found)
+    text = report_html.page(report)
+    remedy = next(source.remedy for source in report.sources if source.cause)
+    assert text.count(f"<dt>remedy</dt><dd>{html.escape(remedy, quote=False)}</dd>") == 1
+    assert "connect-refused: 3 sources" in text
+    assert all(f"http://127.0.0.1:{closed_port}/{i}/" in text for i in range(3))

@@ -106,7 +106,7 @@ def _unpacked(
     damaged = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
     def members(leaf: Leaf, limits: Limits) -> Generator[Leaf]:
-        gz = leaf.read() if name == "gzip" and leaf.size <= limits.largest_payload else None
+        gz = leaf.read() if name == "gzip" and leaf.size in limits.published_sizes else None
         with contextlib.ExitStack() as stack:
             raw = stack.enter_context(leaf.open())
             form = leaf.inside(name).form

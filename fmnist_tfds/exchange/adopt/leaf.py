@@ -68,6 +68,7 @@ class Limits:
 
     Attributes:
         stream_bytes: the most bytes that the data set takes in any form.
+        published_sizes: of the .gz as they are published.
         bytes_left: what the present file may still unpack to, all its members together.
         members_left: how many members it may still have.
     """
@@ -75,6 +76,7 @@ class Limits:
     def __init__(self, dataset: catalog.Catalog, scratch: pathlib.Path) -> None:
         payload = sum(file.payload_bytes for file in dataset.files)
         self.stream_bytes = _WIDEST * payload + _MIN_BYTES
+        self.published_sizes = {file.size_bytes for file in dataset.files}
         self.largest_payload = max(file.payload_bytes for file in dataset.files)
         self.pixels = math.prod(dataset.part("train", "images").shape[1:])
         self._scratch = scratch

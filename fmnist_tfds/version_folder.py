@@ -12,6 +12,7 @@ the name of `aside`, and `put_back` restores it. Never imports TensorFlow.
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import secrets
@@ -189,8 +190,10 @@ def swap(new: epath.Path, final: epath.Path, *, keep: bool) -> None:
     except OSError as error:
         raise errors.StoreError(
             f"cannot replace {final}: {error.strerror}; what stands there is unharmed",
-            hint="end the programs that have its files open (on Windows they hold the folder), or "
-            "correct its permissions; then build again",
+            hint=_right_to_rename(final)
+            if error.errno in (errno.EACCES, errno.EPERM)
+            else "end the programs that have its files open (on Windows they hold the folder); "
+            "then build again",
         ) from error
     try:
         new.rename(final)
@@ -202,6 +205,27 @@ def swap(new: epath.Path, final: epath.Path, *, keep: bool) -> None:
         logging.warning("%s held no complete data set; it is kept as %s", final, old)
     else:
         discard(old)
+
+
+def _right_to_rename(final: epath.Path) -> str:
+    """Which right is missing where a folder may not be renamed, and whose it is."""
+    parent = final.parent
+    return (
+        f"it belongs to {_owner(final)}, {parent} to {_owner(parent)}: replacing it needs the "
+        f"right to write in {parent} (and, where that has the sticky bit, to own the folder); "
+        "ask for it, or choose another --data_dir"
+    )
+
+
+def _owner(path: epath.Path) -> str:
+    near = pathlib.Path(os.fspath(path))
+    try:
+        return near.owner()
+    except (KeyError, OSError, NotImplementedError):  # a number without a name; Windows
+        try:
+            return f"user {near.stat().st_uid}"
+        except OSError:
+            return "somebody"
 
 
 def put_back(final: epath.Path, name: str, version: str) -> bool:

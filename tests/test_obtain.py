@@ -286,3 +286,14 @@ def test_sources_that_all_failed_alike_are_led_by_one_sentence(tmp_path, closed_
         first = str(obtain.obtain(mixed, dataset=DATASET).error).splitlines()[0]
     assert "2 of 2 sources failed" in first
     assert "alike" not in first
+
+
+@pytest.mark.parametrize("below", [".", "deep/er"])
+def test_cache_that_is_a_link_to_nowhere_is_named(tmp_path, below):
+    (tmp_path / "link").symlink_to(tmp_path / "not mounted")
+    with family.Mirror(BODIES) as mirror:
+        options = _options(tmp_path, mirror.url)
+        options = dataclasses.replace(options, cache_dir=tmp_path / "link" / below)
+        error = obtain.obtain(options, dataset=DATASET).error
+    said = f"{tmp_path / 'link'} is a link to {tmp_path / 'not mounted'}, where there is nothing"
+    assert said in str(error)

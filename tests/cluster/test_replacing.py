@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import pathlib
+
 import children
 import overwrite_and_die as replacing
 import pytest
+from etils import epath
 
 from fmnist_tfds import errors, version_folder
 from fmnist_tfds.input_pipeline.shards import prepared
@@ -53,3 +57,22 @@ def test_overwrite_killed_between_its_renames_is_named_and_the_next_build_restor
     assert builder.info.splits["train"].num_shards == 1
     assert shards_in(tmp_path) == 1
     assert [path.name for path in builder.data_path.parent.iterdir()] == ["1.0.0"]
+
+
+def test_folder_that_may_not_be_replaced_names_the_right_that_is_missing(tmp_path, monkeypatch):
+    """Somebody else's data set, with --overwrite."""
+    final, new = (epath.Path(tmp_path / name) for name in ("1.0.0", "incomplete.X_1.0.0"))
+    for folder in (final, new):
+        folder.mkdir()
+
+    def refused(self, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(type(final), "rename", refused)
+    with pytest.raises(errors.StoreError) as caught:
+        version_folder.swap(new, final, keep=False)
+    owner = pathlib.Path(final).owner()
+    assert f"it belongs to {owner}, {tmp_path} to {owner}: replacing it needs the right" in (
+        caught.value.hint
+    )
+    assert final.exists()

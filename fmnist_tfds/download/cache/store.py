@@ -240,6 +240,14 @@ def sha256(path: pathlib.Path) -> str:
 
 def unwritable(directory: pathlib.Path, error: OSError) -> errors.StoreError:
     """The error for a folder that cannot be written."""
+    for link in (directory, *directory.parents):
+        if link.is_symlink() and not link.exists():
+            return errors.StoreError(
+                f"{directory}: the cache cannot be written: {link} is a link to "
+                f"{link.readlink()}, where there is nothing",
+                hint="mount or make what it leads to, or choose another folder: --cache_dir or "
+                "FMNIST_TFDS_CACHE_DIR",
+            )
     return errors.StoreError(
         f"{directory}: the cache cannot be written: {error.strerror or error}",
         hint="free space or rights there, or choose another folder: --cache_dir or "

@@ -12,11 +12,13 @@ the name of `aside`, and `put_back` restores it. Never imports TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
 import secrets
 import stat
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -219,13 +221,12 @@ def _right_to_rename(final: epath.Path) -> str:
 
 def _owner(path: epath.Path) -> str:
     near = pathlib.Path(os.fspath(path))
-    try:
-        return near.owner()
-    except (KeyError, OSError, NotImplementedError):  # a number without a name; Windows
-        try:
-            return f"user {near.stat().st_uid}"
-        except OSError:
-            return "somebody"
+    if sys.platform != "win32":
+        with contextlib.suppress(KeyError, OSError):  # a number without a name
+            return near.owner()
+    with contextlib.suppress(OSError):
+        return f"user {near.stat().st_uid}"
+    return "somebody"
 
 
 def put_back(final: epath.Path, name: str, version: str) -> bool:

@@ -1,7 +1,8 @@
 """A Fashion-MNIST that always arrives, is provably the right bytes, and feeds the accelerator.
 
 Importing this package registers the data sets `fmnist_resilient` and `fmnist_synthetic` with
-TensorFlow Datasets, and the layer `Preprocess` with Keras; it imports neither TensorFlow nor Keras.
+TensorFlow Datasets (where that is installed), and the layer `Preprocess` with Keras; it imports
+neither TensorFlow nor Keras.
 The other public names are imported on first use:
 
     obtain_files        the four verified files, from the cache, a folder or the mirrors
@@ -9,19 +10,18 @@ The other public names are imported on first use:
     CLASS_NAMES         the ten class names, index = label
     PIXEL_MEAN, PIXEL_STD   of the training images, in [0, 1]
     resilient           the same mirrors, proxies and causes under any TFDS data set
-    input_pipeline      make_train, make_eval: tf.data (imports TensorFlow)
+    input_pipeline      make_train, make_eval (tf.data); fit_on_device, numpy_batches (without it)
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from fmnist_tfds import processes as _processes
 
 _processes.end_quietly_while_importing()
-
-from tensorflow_datasets.core import registered as _registered  # noqa: E402
 
 from fmnist_tfds import keras_registry as _keras_registry  # noqa: E402
 from fmnist_tfds import version  # noqa: E402
@@ -51,14 +51,17 @@ _LAZY = {"obtain_files": "obtain", "load_data": "keras_data", "resilient": "any_
 
 
 def _register(name: str) -> None:
+    from tensorflow_datasets.core import registered as _registered
+
     builder = importlib.import_module(f"fmnist_tfds.datasets.{name}.{name}_dataset_builder").Builder
     # `tfds build PATH` imports the builder, and so this package, with registration switched off;
     # a later `tfds.load` in the same process would then not find the name.
     _registered._DATASET_REGISTRY.setdefault(name, builder)
 
 
-_register("fmnist_resilient")
-_register("fmnist_synthetic")
+if importlib.util.find_spec("tensorflow_datasets") is not None:
+    _register("fmnist_resilient")
+    _register("fmnist_synthetic")
 _keras_registry.announce()
 
 

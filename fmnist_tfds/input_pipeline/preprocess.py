@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from fmnist_tfds import errors
 from fmnist_tfds.input_pipeline import augment as augmentation
+from fmnist_tfds.input_pipeline.on_device.keras_ops import KERAS
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _SIZE = augmentation.SIZE
 
 
 def host(images: tf.Tensor, draws: augmentation.Draws, how: augmentation.Recipe) -> tf.Tensor:
     """On TensorFlow: uint8[B, 28, 28, 1] to how.dtype[B, 28, 28, 1], for tf.data."""
-    moved = augmentation.apply(images, draws, how, _TF)
-    return augmentation.finish(moved, how, _TF, how.dtype)
+    moved = augmentation.apply(images, draws, how, _tensorflow())
+    return augmentation.finish(moved, how, _tensorflow(), how.dtype)
 
 
 def host_draws(
     how: augmentation.Recipe, numbers: tf.Tensor, epochs: tf.Tensor
 ) -> augmentation.Draws:
     """The draws of examples by their numbers, int32[B], and epochs, int64[B]."""
-    return augmentation.draw(how, numbers, epochs, _TF)
+    return augmentation.draw(how, numbers, epochs, _tensorflow())
 
 
 @keras.saving.register_keras_serializable("fmnist_tfds")
@@ -86,8 +90,8 @@ class Preprocess(keras.layers.Layer):
         """
         if self._how.augment and (training or draws is not None):
             chosen = self.draw(keras.ops.shape(images)[0]) if draws is None else draws
-            images = augmentation.apply(images, chosen, self._how, _KERAS)
-        return augmentation.finish(images, self._how, _KERAS, self.compute_dtype)
+            images = augmentation.apply(images, chosen, self._how, KERAS)
+        return augmentation.finish(images, self._how, KERAS, self.compute_dtype)
 
     def draw(self, batch: Any) -> augmentation.Draws:
         """New random draws for a batch of that size."""
@@ -105,45 +109,32 @@ class Preprocess(keras.layers.Layer):
         return {**super().get_config(), **self._arguments}
 
 
-class _TF:
-    """The operations on TensorFlow."""
+@functools.cache
+def _tensorflow() -> Any:
+    """The operations on TensorFlow, which only tf.data needs: `Preprocess` works without it."""
+    import tensorflow as tf
 
-    zero = np.uint8(0)
-    constant = staticmethod(lambda array: tf.constant(array, tf.int32))
-    where = staticmethod(tf.where)
-    take = staticmethod(tf.gather)
-    cast = staticmethod(tf.cast)
-    minus = staticmethod(operator.sub)
-    times = staticmethod(operator.mul)
-    clip = staticmethod(lambda index: tf.clip_by_value(index, 0, _SIZE - 1))
-    unsigned = staticmethod(lambda array: tf.cast(array, tf.uint64))
-    signed = staticmethod(lambda array: tf.cast(array, tf.int32))
-    shifted = staticmethod(
-        lambda bits, by: tf.bitwise.right_shift(bits, tf.constant(by, bits.dtype))
-    )
+    class Operations:
+        """The operations on TensorFlow."""
 
-    @staticmethod
-    def gather(images: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        flat = tf.reshape(images, [-1, _SIZE * _SIZE])
-        moved = tf.gather(flat, tf.reshape(index, [-1, _SIZE * _SIZE]), batch_dims=1)
-        return tf.reshape(moved, [-1, _SIZE, _SIZE, 1])
+        zero = np.uint8(0)
+        constant = staticmethod(lambda array: tf.constant(array, tf.int32))
+        where = staticmethod(tf.where)
+        take = staticmethod(tf.gather)
+        cast = staticmethod(tf.cast)
+        minus = staticmethod(operator.sub)
+        times = staticmethod(operator.mul)
+        clip = staticmethod(lambda index: tf.clip_by_value(index, 0, _SIZE - 1))
+        unsigned = staticmethod(lambda array: tf.cast(array, tf.uint64))
+        signed = staticmethod(lambda array: tf.cast(array, tf.int32))
+        shifted = staticmethod(
+            lambda bits, by: tf.bitwise.right_shift(bits, tf.constant(by, bits.dtype))
+        )
 
+        @staticmethod
+        def gather(images: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+            flat = tf.reshape(images, [-1, _SIZE * _SIZE])
+            moved = tf.gather(flat, tf.reshape(index, [-1, _SIZE * _SIZE]), batch_dims=1)
+            return tf.reshape(moved, [-1, _SIZE, _SIZE, 1])
 
-class _KERAS:
-    """The operations on Keras's backend."""
-
-    zero = np.uint8(0)
-    constant = staticmethod(lambda array: keras.ops.convert_to_tensor(array, "int32"))
-    where = staticmethod(lambda *args: keras.ops.cast(keras.ops.where(*args), "uint8"))
-    take = staticmethod(keras.ops.take)
-    cast = staticmethod(keras.ops.cast)
-    minus = staticmethod(operator.sub)
-    times = staticmethod(operator.mul)
-    clip = staticmethod(lambda index: keras.ops.clip(index, 0, _SIZE - 1))
-
-    @staticmethod
-    def gather(images: Any, index: Any) -> Any:
-        flat = keras.ops.reshape(images, (-1, _SIZE * _SIZE))
-        places = keras.ops.reshape(index, (-1, _SIZE * _SIZE))
-        moved = keras.ops.take_along_axis(flat, places, axis=1)
-        return keras.ops.reshape(moved, (-1, _SIZE, _SIZE, 1))
+    return Operations

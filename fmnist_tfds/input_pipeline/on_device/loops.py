@@ -1,0 +1,202 @@
+"""The compiled loops over an epoch: `lax.scan` on JAX, `tf.range` on TensorFlow.
+
+The table, the labels, an epoch's order and its draws are arguments of the compiled function; the
+model's variables are its state. Each step is Keras's own `train_step` or `test_step`, so losses,
+metrics, loss scaling, seed generators and a user's overridden steps are those of `fit`.
+
+Source: keras/src/backend/{jax,tensorflow}/trainer.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fmnist_tfds.input_pipeline import augment as augmentation
+from fmnist_tfds.input_pipeline.on_device.keras_ops import KERAS
+
+# Draws of an epoch: their names, and int32[examples, draws].
+Drawn = npt.NDArray[np.int32]
+
+
+class Loop(Protocol):
+    """Runs epochs of one data set."""
+
+    def epoch(self, numbers: npt.NDArray[np.int32], drawn: Drawn, *, trains: bool) -> None:
+        """One epoch over the examples of these numbers, in batches; metrics go on.
+
+        Args:
+            numbers: the order, int32[examples].
+            drawn: int32[examples, draws], no columns where nothing is augmented.
+            trains: whether to train, or to evaluate.
+        """
+
+
+class _Data:
+    """The data on the device, and how a batch of it is made."""
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[Any],
+        batch_size: int,
+        how: augmentation.Recipe,
+    ) -> None:
+        self.table = keras.ops.convert_to_tensor(images.reshape(-1, 28, 28, 1))
+        self.labels = keras.ops.convert_to_tensor(labels)
+        self.batch_size, self.how = batch_size, how
+        self.names = draw_names(how)
+
+    def batch(self, table: Any, labels: Any, rows: Any, drawn: Any) -> tuple[Any, Any]:
+        """(images float32[B, 28, 28, 1], labels[B]) of rows int32[B]."""
+        rows = keras.ops.clip(rows, 0, table.shape[0] - 1)
+        images = keras.ops.take(table, rows, axis=0)
+        if self.names:
+            draws = {name: drawn[:, i] for i, name in enumerate(self.names)}
+            images = augmentation.apply(images, draws, self.how, KERAS)
+        pixels = augmentation.finish(images, self.how, KERAS, "float32")
+        return pixels, keras.ops.take(labels, rows, axis=0)
+
+    def cut(self, numbers: Any, drawn: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """The whole batches, [steps, B] and [steps, B, draws], and what is left."""
+        steps = len(numbers) // self.batch_size
+        used = steps * self.batch_size
+        whole = numbers[:used].reshape(steps, self.batch_size)
+        drawn_whole = drawn[:used].reshape(steps, self.batch_size, drawn.shape[1])
+        return (whole, drawn_whole), (numbers[used:], drawn[used:])
+
+
+def draw_names(how: augmentation.Recipe) -> tuple[str, ...]:
+    """The draws that an augmentation takes, in a fixed order."""
+    names = [*augmentation.ranges(how)]
+    return tuple([*names, "flip"] if "altflip" in how.augment else names)
+
+
+class JaxLoop:
+    """One compiled scan an epoch; or a compiled step called from Python, where that is faster."""
+
+    def __init__(self, model: Any, data: _Data, *, scans: bool) -> None:
+        import jax
+
+        self._model, self._data, self._scans = model, data, scans
+
+        def train(state: Any, table: Any, labels: Any, rows: Any, drawn: Any) -> Any:
+            return model.train_step(state, data.batch(table, labels, rows, drawn))[1]
+
+        def test(state: Any, table: Any, labels: Any, rows: Any, drawn: Any) -> Any:
+            seen = (state[0], state[1], state[3])
+            _, (_, fixed, metrics) = model.test_step(seen, data.batch(table, labels, rows, drawn))
+            return [state[0], fixed, state[2], metrics]
+
+        def scanned(step: Any) -> Any:
+            def run(state: Any, table: Any, labels: Any, rows: Any, drawn: Any) -> Any:
+                def one(carried: Any, batch: Any) -> Any:
+                    return tuple(map(tuple, step(carried, table, labels, *batch))), None
+
+                return jax.lax.scan(one, tuple(map(tuple, state)), (rows, drawn))[0]
+
+            return run
+
+        self._steps = {trains: jax.jit(s, donate_argnums=0) for trains, s in _both(train, test)}
+        self._runs = {
+            trains: jax.jit(scanned(s), donate_argnums=0) for trains, s in _both(train, test)
+        }
+
+    def epoch(self, numbers: npt.NDArray[np.int32], drawn: Drawn, *, trains: bool) -> None:
+        """See `Loop`."""
+        data, model = self._data, self._model
+        variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+        state: Any = tuple(tuple(v.value for v in group) for group in variables)
+        (rows, more), (last, last_more) = data.cut(numbers, drawn)
+        step = self._steps[trains]
+        if self._scans and len(rows):
+            state = self._runs[trains](state, data.table, data.labels, rows, more)
+        else:
+            for i in range(len(rows)):
+                state = step(state, data.table, data.labels, rows[i], more[i])
+        if len(last):
+            state = step(state, data.table, data.labels, last, last_more)
+        for group, values in zip(variables, state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+
+
+class TensorFlowLoop:
+    """One graph an epoch, with the steps as a loop inside; compiled as the model is."""
+
+    def __init__(self, model: Any, data: _Data) -> None:
+        import tensorflow as tf
+
+        self._data, self._tf = data, tf
+
+        one, all_ = ((None,) * rank for rank in (1, 2))
+        draws = len(data.names)
+
+        def run(kind: Any) -> Any:
+            def step(rows: Any, drawn: Any) -> None:
+                kind(data.batch(data.table, data.labels, rows, drawn))
+
+            compiled = tf.function(
+                step,
+                jit_compile=bool(model.jit_compile),
+                input_signature=_signature(tf, one, draws),
+            )
+
+            def epoch(rows: Any, drawn: Any) -> None:
+                for i in tf.range(tf.shape(rows)[0]):
+                    compiled(rows[i], drawn[i])
+
+            return tf.function(epoch, input_signature=_signature(tf, all_, draws))
+
+        self._runs = {trains: run(s) for trains, s in _both(model.train_step, model.test_step)}
+
+    def epoch(self, numbers: npt.NDArray[np.int32], drawn: Drawn, *, trains: bool) -> None:
+        """See `Loop`."""
+        whole, (last, last_drawn) = self._data.cut(numbers, drawn)
+        for rows, more in (whole, (last[None], last_drawn[None])):
+            if rows.size:
+                constant = self._tf.constant
+                self._runs[trains](constant(rows), constant(more))
+
+
+def _signature(tf: Any, shape: tuple[None, ...], draws: int) -> list[Any]:
+    """Numbers int32[shape] and their draws int32[shape, draws]: one trace for all batch sizes."""
+    return [tf.TensorSpec(shape, tf.int32), tf.TensorSpec((*shape, draws), tf.int32)]
+
+
+def _both(train: Any, test: Any) -> tuple[tuple[bool, Any], tuple[bool, Any]]:
+    return (True, train), (False, test)
+
+
+def opened(
+    model: Any,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[Any],
+    batch_size: int,
+    how: augmentation.Recipe,
+) -> Loop:
+    """The loop of the present backend over this data: JAX or TensorFlow.
+
+    Args:
+        model: compiled and built.
+        images: uint8[n, 28, 28].
+        labels: [n], or [n, classes].
+        batch_size: examples per step.
+        how: what becomes of the pixels.
+    """
+    data = _Data(images, labels, batch_size, how)
+    if keras.backend.backend() == "tensorflow":
+        return TensorFlowLoop(model, data)
+    import jax
+
+    # XLA's CPU compiles convolutions inside a scan 15 times slower than alone.
+    convolves = any("Conv" in type(layer).__name__ for layer in model._flatten_layers())
+    return JaxLoop(model, data, scans=jax.default_backend() != "cpu" or not convolves)

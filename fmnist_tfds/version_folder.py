@@ -215,7 +215,8 @@ def _right_to_rename(final: epath.Path) -> str:
     return (
         f"it belongs to {_owner(final)}, {parent} to {_owner(parent)}: replacing it needs the "
         f"right to write in {parent} (and, where that has the sticky bit, to own the folder); "
-        "ask for it, or choose another --data_dir"
+        "ask for it, or choose another --data_dir; on Windows, end the programs that have its "
+        "files open"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import signal
 import socket
@@ -77,11 +78,24 @@ def test_module_that_is_run_ends_as_the_script_does(module):
     assert done.stdout == "True\n"
 
 
+def _begin(connection, folder):
+    """Answers a request for one of the files with its first half, and no more."""
+    connection.settimeout(60)
+    name = connection.recv(4096).split()[1].decode().rpartition("/")[2]
+    data = (folder / name).read_bytes()
+    connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+    connection.settimeout(0.5)  # nobody may read on; what has arrived is enough
+    with contextlib.suppress(OSError):
+        connection.sendall(data[: len(data) // 2])
+
+
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
-def test_signal_in_the_middle_of_a_file_leaves_nothing_in_out(number, code, said, tmp_path):
+def test_signal_in_the_middle_of_a_file_leaves_nothing_in_out(
+    number, code, said, real_data, tmp_path
+):
     out = tmp_path / "out"
     start = (
         "import signal, sys\n"
@@ -89,30 +103,24 @@ def test_signal_in_the_middle_of_a_file_leaves_nothing_in_out(number, code, said
         "from fmnist_tfds.cli import main as cli\n"
         "cli.main(sys.argv[1:])\n"
     )
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(600)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.settimeout(0.1)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with subprocess.Popen(
-            [
-                *(sys.executable, "-c", start, "fetch", f"--mirrors={url}", f"--out={out}"),
-                f"--cache_dir={tmp_path / 'cache'}",
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPO,
-        ) as fetch:
-            try:
-                connection = server.accept()[0]
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 26421880\r\n\r\n")
-                    connection.sendall(bytes(1 << 16))
-                    while not list(tmp_path.rglob("*.part")):
-                        assert fetch.poll() is None
-                    fetch.send_signal(number)
-                    _, text = fetch.communicate(timeout=600)
-            finally:
-                fetch.kill()
+        words = ["fetch", f"--mirrors={url}", f"--out={out}", f"--cache_dir={tmp_path / 'cache'}"]
+        fetch = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", start, *words], stderr=subprocess.PIPE, text=True, cwd=REPO
+            )
+        )
+        stack.callback(fetch.kill)
+        while not any(part.stat().st_size for part in tmp_path.rglob("*.part")):
+            assert fetch.poll() is None, fetch.stderr.read()
+            with contextlib.suppress(TimeoutError):
+                connection = stack.enter_context(server.accept()[0])
+                _begin(connection, real_data)
+        fetch.send_signal(number)
+        _, text = fetch.communicate(timeout=600)
     assert fetch.returncode == code, text
     assert "Traceback" not in text
     assert said in text

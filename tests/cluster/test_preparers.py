@@ -121,7 +121,7 @@ def test_read_only_data_dir_is_a_clear_error(processes, real_data, tmp_path):
     last = node.output.strip().splitlines()[-2:]
     assert last[0].startswith("fmnist_tfds.errors.StoreError: cannot write the prepared data set")
     assert "Read-only file system" in last[0]
-    assert last[1].startswith("hint: choose another --data_dir")
+    assert last[1].startswith("hint: choose another data_dir")
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import json
@@ -205,22 +204,25 @@ def test_where_a_file_is_from_is_on_record_as_soon_as_it_is_here(tmp_path, monke
     assert seen == ["a mirror"]
 
 
-def test_a_file_system_that_hangs_ends_at_the_deadline_and_says_so(tmp_path):
+def test_a_file_system_that_hangs_ends_at_the_deadline_and_says_so(tmp_path, monkeypatch):
     options = _options(tmp_path, "http://mirror.example/")
     store = stores.Store(options.cache_dir, DATASET)
     store.prepare()
-    # Opening a pipe waits until somebody writes into it.
-    os.mkfifo(store.path(BIG))
+    over = threading.Event()
+
+    def hangs(self, file):
+        over.wait(LONGEST_S)
+
+    monkeypatch.setattr(stores.Store, "lookup", hangs)
     moments = iter([0.0])
-    result = downloader.fetch_all(options, [BIG], store, clock=lambda: next(moments, 1e6))
+    try:
+        result = downloader.fetch_all(options, [BIG], store, clock=lambda: next(moments, 1e6))
+    finally:
+        over.set()
     (attempt,) = result.files[BIG.name].attempts
     assert (attempt.url, attempt.cause) == (f"http://mirror.example/{BIG.name}", "deadline")
-    # A writer ends the wait. There is one to be had only when the reader waits.
     for thread in _threads("obtain-"):
-        while thread.is_alive():
-            with contextlib.suppress(OSError):
-                os.close(os.open(store.path(BIG), os.O_WRONLY | os.O_NONBLOCK))
-            thread.join(0.05)
+        thread.join(LONGEST_S)
 
 
 def test_a_dead_network_is_known_within_ten_seconds(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ setuptools.setup(
         "jinja2>=3.1",  # the doctor's page; also pandas's tables, as tfds.as_dataframe makes them
         "numpy>=2.1",  # TFDS's pyarrow imports with 2.0, Python 3.13 has wheels of 2.1
         "platformdirs>=4.0",
-        "psutil>=5.9",
+        "psutil>=5.9.5",
         "requests>=2.31",
         "rich>=13.0",
         TENSORFLOW,

@@ -24,6 +24,7 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Attributes:
         prepared_now: whether this very object prepared what is there.
+        is_of_command: whether TFDS's build command made it.
     """
 
     # Preparing takes seconds; the rest of this bound is the other preparer's download.
@@ -33,7 +34,7 @@ class ReplacingBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
         # The folder to be replaced, while `data_dir` is another.
         self._final: str | None = None
-        self.prepared_now = False
+        self.prepared_now = self.is_of_command = False
 
     def is_prepared(self) -> bool:
         """Whether the data set is there and complete; TFDS looks for two file names alone."""

@@ -37,6 +37,7 @@ def spare(base: type) -> list[Any]:
         builder = make_builder(
             builder_cls, overwrite=deletes, fail_if_exists=fail_if_exists, **kwargs
         )
+        builder.is_of_command = True  # its hints speak of flags
         made.append(builder)
         return builder
 

@@ -94,7 +94,8 @@ class Builder(ordered_builder.OrderedBuilder):
         with progress.shown(tqdm_utils.tqdm) as report:
             outcome = obtain.obtain(settings, dataset=self.DATASET, progress=report)
         if outcome.error is not None:
-            outcome.error.arguments = _SPELLED
+            flag = {"manual_dir": "--manual_dir"} if self.is_of_command else {}
+            outcome.error.arguments = _SPELLED | flag
             raise outcome.error
         self._receipt = outcome.receipt
         with one_folder(

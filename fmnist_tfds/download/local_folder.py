@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
 
 from fmnist_tfds import artifacts, catalog
@@ -95,7 +96,9 @@ def _candidates(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.
 
 def _of_size(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.Path]:
     found = []
-    for path in itertools.islice(folder.rglob("*"), _MOST_ENTRIES):
+    # Not rglob, which fails where a folder below vanishes meanwhile: TFDS may work in it.
+    below = (pathlib.Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    for path in itertools.islice(below, _MOST_ENTRIES):
         with contextlib.suppress(OSError):
             if path.is_file() and path.stat().st_size == file.size_bytes:
                 found.append(path)

@@ -80,7 +80,7 @@ def _constant(name: str) -> Any:
 
     if name == "CLASS_NAMES":
         return catalog.FASHION_MNIST.class_names
-    mean, deviation = catalog.FASHION_MNIST.pixel_statistics or (0.0, 0.0)
+    mean, deviation = catalog.FASHION_MNIST_STATISTICS
     return (mean if name == "PIXEL_MEAN" else deviation) / 255
 
 

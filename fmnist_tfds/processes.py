@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from types import FrameType
 
 _COMMANDS = ("fmnist_tfds", "fmnist_tfds.cli", "fmnist_tfds.cli.main")
@@ -31,9 +29,8 @@ def end_quietly_while_importing() -> None:
         _exchange(signal.SIGINT, signal.default_int_handler, signal.SIG_DFL)
 
 
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are exceptions within the block; what others have set stays."""
+def end_by_exceptions() -> None:
+    """Makes Ctrl-C and SIGTERM exceptions from now on; what others have set stays."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -42,7 +39,6 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         _exchange(signal.SIGINT, signal.SIG_DFL, signal.default_int_handler)
         _exchange(signal.SIGTERM, signal.SIG_DFL, terminate)
-    yield
 
 
 def _exchange(number: int, old: object, new: object) -> None:

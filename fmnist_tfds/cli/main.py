@@ -54,7 +54,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code (console script)."""
     try:
-        with processes.ended_by_signals(), _failures_of_files():
+        processes.end_by_exceptions()
+        with _failures_of_files():
             code = run(sys.argv[1:] if argv is None else argv)
             print(end="", flush=True)
     except KeyboardInterrupt as stop:  # outside of the command: before it, or after

@@ -68,12 +68,12 @@ class Lines:
         _LOG.info("%s: verified, from %s", file, source)
 
 
-class _Bar:
+class _Bar(Lines):
     """One tqdm bar over the bytes of all files; gone from the terminal when it is closed."""
 
     def __init__(self, make: Callable[..., Any]) -> None:
+        super().__init__()
         self._make = make
-        self._lock = threading.Lock()
         self._bar: Any = None
         self._received: dict[str, int] = {}
 
@@ -96,14 +96,6 @@ class _Bar:
                 self._bar.n += received
             self._bar.update(received - self._received[file])
             self._received[file] = received
-
-    def note(self, text: str) -> None:
-        """A warning."""
-        _LOG.warning("%s", text)
-
-    def done(self, file: str, source: str) -> None:
-        """One line in the log."""
-        _LOG.info("%s: verified, from %s", file, source)
 
     def close(self) -> None:
         """Takes the bar away."""

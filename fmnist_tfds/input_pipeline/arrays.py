@@ -19,6 +19,7 @@ from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import order
 
 _DTYPES = ("float32", "float16", "uint8")
+_SHAPES = ((28, 28), (28, 28, 1))
 _Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -30,7 +31,7 @@ def numpy_batches(
     seed: int = 0,
     dtype: str = "float32",
     normalize: str = "unit",
-    statistics: tuple[float, float] = augmentation.FASHION_MNIST_STATISTICS,
+    statistics: tuple[float, float] = catalog.FASHION_MNIST_STATISTICS,
     labels: str = "int64",
     augment: str | Sequence[str] | None = None,
     crop_pixels: int = 2,
@@ -74,22 +75,12 @@ def numpy_batches(
     """
     if order.whole("ahead", ahead) < 0:
         raise errors.ArgumentError(f"ahead: expected at least 0 batches, got {ahead}")
-    images, classes = (np.asarray(part) for part in data)
-    if images.dtype != np.uint8 or images.shape[1:3] != (28, 28) or images[0, 0, 0].size != 1:
-        raise errors.ArgumentError(
-            f"data: expected images uint8[n, 28, 28], got {images.dtype}{list(images.shape)}"
-        )
-    if classes.shape != images.shape[:1] or classes.dtype.kind not in "iu":
-        raise errors.ArgumentError(
-            f"data: expected {len(images):,} whole numbers as labels, got "
-            f"{classes.dtype}{list(classes.shape)}"
-        )
+    images, classes = checked("data", data)
     if dtype == "bfloat16":
         raise errors.ArgumentError(
             "dtype: numpy has no bfloat16", hint='take "uint8" or "float32" and cast on the device'
         )
-    if labels not in ("int64", "int32", "one-hot"):
-        raise errors.ArgumentError(f"labels: expected int64, int32 or one-hot, got {labels!r}")
+    order.check_labels(labels)
     order.check_epochs(epochs)
     order.check_seed(seed)
     how = augmentation.recipe(
@@ -121,8 +112,8 @@ def numpy_batches(
     ]
     begun = order.check_start(start, epochs, len(cuts))
     return NumpyBatches(
-        images.reshape(-1, 28, 28, 1),
-        _as_labels(classes, labels),
+        images,
+        as_labels(classes, labels),
         np.arange(first, stop, dtype=np.int32),
         cuts,
         how,
@@ -207,7 +198,33 @@ def _whole_example(place: int) -> int:
     return order.whole("examples", place)
 
 
-def _as_labels(classes: npt.NDArray[Any], labels: str) -> npt.NDArray[Any]:
+def checked(
+    what: str, data: tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Images uint8[n, 28, 28, 1] and labels integer[n], as they were given.
+
+    Args:
+        what: how messages call them.
+        data: images uint8[n, 28, 28] or uint8[n, 28, 28, 1], and labels.
+
+    Raises:
+        ArgumentError: they are something else, or none.
+    """
+    images, classes = (np.asarray(part) for part in data)
+    if images.dtype != np.uint8 or not images.size or images.shape[1:] not in _SHAPES:
+        raise errors.ArgumentError(
+            f"{what}: expected images uint8[n, 28, 28], got {images.dtype}{list(images.shape)}"
+        )
+    if classes.shape != images.shape[:1] or classes.dtype.kind not in "iu":
+        raise errors.ArgumentError(
+            f"{what}: expected {len(images):,} whole numbers as labels, got "
+            f"{classes.dtype}{list(classes.shape)}"
+        )
+    return images.reshape(-1, 28, 28, 1), classes
+
+
+def as_labels(classes: npt.NDArray[Any], labels: str) -> npt.NDArray[Any]:
+    """Whole numbers as `labels` wants them: int64[n], int32[n] or float32[n, classes]."""
     if labels == "one-hot":
         return np.eye(catalog.NUM_CLASSES, dtype=np.float32)[classes]
     return classes.astype(labels)

@@ -25,9 +25,6 @@ DTYPES = ("float32", "bfloat16", "float16", "uint8")
 NORMALIZATIONS = ("unit", "standard")
 AUGMENTATIONS = ("flip", "altflip", "crop", "cutout", "erase")
 SIZE = 28
-_STATISTICS = catalog.FASHION_MNIST.pixel_statistics
-assert _STATISTICS is not None
-FASHION_MNIST_STATISTICS = _STATISTICS
 # Each draw has a number of its own, so that none depends on which others are made.
 _DRAWS = ("flip", "down", "right", "top", "left", "erase", "form", "erase_top", "erase_left")
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -63,7 +60,7 @@ def recipe(
     dtype: str,
     normalize: str,
     augment: str | Sequence[str] | None,
-    statistics: Callable[[], tuple[float, float]] = lambda: FASHION_MNIST_STATISTICS,
+    statistics: Callable[[], tuple[float, float]] = lambda: catalog.FASHION_MNIST_STATISTICS,
     *,
     crop_pixels: int = 2,
     cutout_pixels: int = 8,

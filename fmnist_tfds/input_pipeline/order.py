@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fmnist_tfds import errors
 
 Shard = tuple[int, int]
+LABELS = ("int64", "int32", "one-hot")
 # The second half of each data set's seed, so that no other use of the user's seed draws alike.
 STREAM = 0x46_4D_4E_49
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -96,6 +97,16 @@ def check_epochs(epochs: int | None) -> None:
     """
     if epochs is not None and whole("epochs", epochs) < 1:
         raise errors.ArgumentError(f"epochs: expected at least 1 or None, got {epochs}")
+
+
+def check_labels(labels: str) -> None:
+    """Refuses a kind of labels that there is not.
+
+    Raises:
+        ArgumentError: it is none of LABELS.
+    """
+    if labels not in LABELS:
+        raise errors.ArgumentError(f"labels: expected int64, int32 or one-hot, got {labels!r}")
 
 
 def check_start(start: tuple[int, int], epochs: int | None, steps: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fmnist_tfds import errors
+from fmnist_tfds import catalog, errors
 from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import checkpoints, order, preprocess, sampler, share
 from fmnist_tfds.input_pipeline import service as data_service
@@ -23,7 +23,8 @@ from fmnist_tfds.input_pipeline.shards import in_memory, prepared, sources
 
 _log = logging.getLogger(__name__)
 _DATASET = "fmnist_resilient"
-_KNOWN_STATISTICS = ("fmnist_resilient", "fashion_mnist")
+# TFDS's own data sets, in another order: their pixels are those of the catalog all the same.
+_STOCK = {"fashion_mnist": catalog.FASHION_MNIST}
 
 
 def make_train(
@@ -77,8 +78,8 @@ def make_train(
         cutout_pixels: the side of the square that "cutout" blackens.
         epochs: epochs per iteration; None: without end.
         start: (epoch, step) at which each iteration begins: what `skip(epoch * steps + step)` would
-            leave. No batch is made in vain; only `source="stream"` over records that must be read
-            one by one (other encodings) reads the beginning of that one epoch again.
+            leave. No batch is made only to be thrown away; `source="stream"` over records that
+            must be read one by one (other encodings) reads the beginning of that one epoch again.
         drop_remainder: leave out the last, smaller batch of each epoch. Over several workers all
             then take the same number of steps; otherwise these may differ by one ("resident") or
             by a block of 120 examples ("stream").
@@ -241,8 +242,9 @@ def _leave_gpus(device: str | None) -> None:
 
 def _statistics(builder: Any) -> tuple[float, float]:
     train = prepared.find_split(builder, "train")
-    if train.dataset in _KNOWN_STATISTICS:
-        return augmentation.FASHION_MNIST_STATISTICS
+    known = _STOCK.get(train.dataset) or train.source
+    if known is not None and known.pixel_statistics is not None:
+        return known.pixel_statistics
     images = in_memory.load(train, builder, verify=False).images
     counts = np.bincount(images.reshape(-1), minlength=256) / images.size
     mean = float(counts @ np.arange(256))
@@ -251,8 +253,7 @@ def _statistics(builder: Any) -> tuple[float, float]:
 
 def _pixels(how: augmentation.Recipe, labels: str, builder: Any) -> Callable[..., Any]:
     """The function of (images, labels, and where drawn, numbers and keys) to a batch."""
-    if labels not in ("int64", "int32", "one-hot"):
-        raise errors.ArgumentError(f"labels: expected int64, int32 or one-hot, got {labels!r}")
+    order.check_labels(labels)
 
     def make(images: tf.Tensor, classes: tf.Tensor, *drawn: tf.Tensor) -> Any:
         draws = preprocess.host_draws(how, *drawn) if how.augment else {}

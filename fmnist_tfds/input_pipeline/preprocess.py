@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from fmnist_tfds import errors
+from fmnist_tfds import catalog, errors
 from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline.on_device.keras_ops import KERAS
 
@@ -47,7 +47,7 @@ class Preprocess(keras.layers.Layer):
         normalize: str = "unit",
         augment: str | Sequence[str] | None = None,
         seed: int = 0,
-        statistics: tuple[float, float] = augmentation.FASHION_MNIST_STATISTICS,
+        statistics: tuple[float, float] = catalog.FASHION_MNIST_STATISTICS,
         crop_pixels: int = 2,
         cutout_pixels: int = 8,
         **kwargs: Any,

@@ -53,7 +53,7 @@ def test_batches_are_those_of_make_train_bit_for_bit(augment, normalize):
         )
     ]
     how = augmentation.recipe("float32", normalize, augment, lambda: statistics, seed=9)
-    data = loops._Data(images, labels.astype(np.int64), 50, how)
+    data = loops._Data(loops.Table(images, labels.astype(np.int64)), 50, how)
     found = []
     for epoch in range(2):
         seed = order.epoch_seed(9, epoch)

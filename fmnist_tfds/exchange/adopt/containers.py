@@ -71,7 +71,7 @@ class Format:
 
 
 def of(leaf: Leaf) -> Format:
-    """The form of a leaf, by what it holds; the last row where it is none of the others."""
+    """The form of a leaf, by what it holds; one without a name where no row fits."""
     text = leaf.head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for form in FORMATS:
         if leaf.head.startswith(form.starts) or (form.refusal and text.startswith(form.starts)):

@@ -91,8 +91,8 @@ def read_csv(file: Leaf, found: Gathering) -> Table:
         if separator == " ":
             names = text.split()
         is_header = _is_header(names, found)
-        lines = _Lines(stream, file.name, separator, len(names), 2 if is_header else 1)
-        lines.first = b"" if is_header else first
+        line_number, begun = (2, b"") if is_header else (1, first)
+        lines = _Lines(stream, file.name, separator, len(names), line_number, begun)
         return _rows(lines, [n.lower() for n in names] if is_header else None, found)
 
 
@@ -119,8 +119,7 @@ def read_arff(file: Leaf, found: Gathering) -> Table:
                 )
         else:
             raise errors.ContentError(f"{file.name}: an ARFF file without @data")
-        lines = _Lines(stream, file.name, ",", len(names), line_number + 1)
-        lines.is_csv = False
+        lines = _Lines(stream, file.name, ",", len(names), line_number + 1, is_csv=False)
         return _rows(lines, names, found)
 
 
@@ -134,21 +133,38 @@ def _is_header(names: list[str], found: Gathering) -> bool:
 
 
 class _Lines:
-    """The whole lines of a table, with their numbers; each of bounded length."""
+    """The whole lines of a table, with their numbers; each of bounded length.
+
+    Args:
+        stream: stands at the beginning of a line.
+        name: how messages call the file.
+        separator: of the cells.
+        columns: how many cells each line must have.
+        line_number: of the first line.
+        begun: that line, where it was read already.
+        is_csv: whether the columns are columns, or an ARFF file's attributes.
+    """
 
     def __init__(
-        self, stream: IO[bytes], name: str, separator: str, columns: int, first_line: int
+        self,
+        stream: IO[bytes],
+        name: str,
+        separator: str,
+        columns: int,
+        line_number: int,
+        begun: bytes = b"",
+        *,
+        is_csv: bool = True,
     ) -> None:
-        self.name, self.separator, self.columns = name, separator, columns
-        self.first, self.is_csv = b"", True
-        self._stream, self._number = stream, first_line - 1
+        self.name, self.separator, self.columns, self.is_csv = name, separator, columns, is_csv
+        self._stream, self._number, self._begun = stream, line_number - 1, begun
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         longest = _BYTES_A_VALUE * self.columns + _MAX_HEADER
         waste = _QUOTES + (b"" if self.separator == " " else b" ")
         waste += b"" if self.separator == "\t" else b"\t"
-        while line := self.first or self._stream.readline(longest):
-            self.first, self._number = b"", self._number + 1
+        while line := self._begun or self._stream.readline(longest):
+            self._begun, self._number = b"", self._number + 1
             if len(line) >= longest:
                 raise errors.ContentError(f"{self.name}: line {self._number:,} never ends")
             text = line.translate(None, waste).decode("latin-1").strip("\n ")

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import errors
+from fmnist_tfds.input_pipeline import arrays, order
 from fmnist_tfds.input_pipeline import augment as augmentation
-from fmnist_tfds.input_pipeline import order
 from fmnist_tfds.input_pipeline.on_device import loops
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
@@ -23,10 +23,9 @@ _BACKENDS = ("jax", "tensorflow")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Examples:
-    """Images uint8[n, 28, 28], labels, and which of them: int32[examples]."""
+    """A table on the device, and which of its examples: int32[examples]."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[Any]
+    table: loops.Table
     numbers: npt.NDArray[np.int32]
 
 
@@ -100,36 +99,43 @@ def fit_on_device(
     _check_model(model, labels)
     order.check_epochs(order.whole("epochs", epochs))
     order.check_seed(seed)
+    if data is None:
+        from fmnist_tfds.input_pipeline.shards import prepared
+
+        builder = prepared.find_builder(name, data_dir, builder)
     how = augmentation.recipe(
         "float32",
         normalize,
         augment,
-        lambda: _statistics(data, data_dir, builder, name),
+        lambda: _statistics(data, builder),
         crop_pixels=crop_pixels,
         cutout_pixels=cutout_pixels,
         seed=seed,
     )
     if "altflip" in how.augment and epochs == 1:
         raise errors.ArgumentError("augment: altflip needs more than one epoch")
-    where = (data_dir, builder, name)
-    train = _examples("data", data, split, where, labels, verify=verify)
     wants_validation = validation_split is not None or validation_data is not None
     if (data is None) is (validation_data is not None) and wants_validation:
         raise errors.ArgumentError("validation_split goes with data_dir, validation_data with data")
-    valid = None
-    if wants_validation:
-        valid = _examples(
-            "validation_data", validation_data, validation_split, where, labels, verify=verify
-        )
-    if not 1 <= order.whole("batch_size", batch_size) <= len(train.numbers):
-        raise errors.ArgumentError(
-            f"batch_size: expected 1 to {len(train.numbers):,}, got {batch_size:,}"
-        )
     with _out_of_memory(batch_size):
-        loop = loops.opened(model, train.images, train.labels, batch_size, how)
+        valid = None
+        if data is None:
+            tables: dict[Any, loops.Table] = {}  # two slices of one split share its images
+            train = _of_builder(builder, split, labels, tables, verify=verify)
+            if wants_validation:
+                valid = _of_builder(builder, validation_split, labels, tables, verify=verify)
+        else:
+            train = _of_arrays("data", data, labels)
+            if validation_data is not None:
+                valid = _of_arrays("validation_data", validation_data, labels)
+        if not 1 <= order.whole("batch_size", batch_size) <= len(train.numbers):
+            raise errors.ArgumentError(
+                f"batch_size: expected 1 to {len(train.numbers):,}, got {batch_size:,}"
+            )
+        loop = loops.opened(model, train.table, batch_size, how)
         still = dataclasses.replace(how, augment=frozenset())
         test = valid and loops.opened(
-            model, valid.images, valid.labels, min(batch_size, len(valid.numbers)), still
+            model, valid.table, min(batch_size, len(valid.numbers)), still
         )
         _build(model, train)
         chain = keras.callbacks.CallbackList(
@@ -186,8 +192,7 @@ def _check_model(model: Any, labels: str) -> None:
         raise errors.ArgumentError(
             f"model: expected one input of shape (None, 28, 28, 1), got {shape}"
         )
-    if labels not in ("int64", "int32", "one-hot"):
-        raise errors.ArgumentError(f"labels: expected int64, int32 or one-hot, got {labels!r}")
+    order.check_labels(labels)
     loss = getattr(model, "loss", None)
     wanted = str(getattr(loss, "name", loss) or "").lower()
     is_sparse = wanted.startswith("sparse")
@@ -200,58 +205,41 @@ def _check_model(model: Any, labels: str) -> None:
         )
 
 
-def _examples(
-    what: str,
-    arrays: Arrays | None,
-    split: Any,
-    where: tuple[Any, Any, Any],
-    labels: str,
-    *,
-    verify: bool,
+def _of_arrays(what: str, data: Arrays, labels: str) -> _Examples:
+    images, classes = arrays.checked(what, data)
+    table = loops.Table(images, arrays.as_labels(classes, labels))
+    return _Examples(table, np.arange(len(images), dtype=np.int32))
+
+
+def _of_builder(
+    builder: Any, split: Any, labels: str, tables: dict[Any, loops.Table], *, verify: bool
 ) -> _Examples:
-    """The chosen examples, of arrays or of a prepared data set."""
-    if arrays is not None:
-        images, classes = (np.asarray(part) for part in arrays)
-        if images.dtype != np.uint8 or images.shape[1:3] != (28, 28) or not len(images):
-            raise errors.ArgumentError(
-                f"{what}: expected images uint8[n, 28, 28], got {images.dtype}{list(images.shape)}"
-            )
-        if classes.shape != images.shape[:1] or classes.dtype.kind not in "iu":
-            raise errors.ArgumentError(
-                f"{what}: expected {len(images):,} whole numbers as labels, got "
-                f"{classes.dtype}{list(classes.shape)}"
-            )
-        numbers = np.arange(len(images), dtype=np.int32)
-    else:
-        from fmnist_tfds.input_pipeline.shards import in_memory, prepared
+    """The chosen examples of a prepared data set; a table of the same splits is taken again."""
+    from fmnist_tfds.input_pipeline.shards import in_memory, prepared
 
-        data_dir, builder, name = where
-        builder = prepared.find_builder(name, data_dir, builder)
-        chosen = prepared.select(builder, split)
+    chosen = prepared.select(builder, split)
+    if chosen.splits not in tables:
         held = [in_memory.load(whole, builder, verify=verify) for whole in chosen.splits]
-        images = np.concatenate([part.images for part in held])
-        classes = np.concatenate([part.labels for part in held])
-        numbers = chosen.numbers
-    if labels == "one-hot":
-        return _Examples(images, np.eye(catalog.NUM_CLASSES, dtype=np.float32)[classes], numbers)
-    return _Examples(images, classes.astype(labels), numbers)
+        tables[chosen.splits] = loops.Table(
+            np.concatenate([part.images for part in held]),
+            arrays.as_labels(np.concatenate([part.labels for part in held]), labels),
+        )
+    return _Examples(tables[chosen.splits], chosen.numbers)
 
 
-def _statistics(
-    arrays: Arrays | None, data_dir: Any, builder: Any, name: str
-) -> tuple[float, float]:
-    if arrays is not None:
-        pixels = np.asarray(arrays[0])
+def _statistics(data: Arrays | None, builder: Any) -> tuple[float, float]:
+    if data is not None:
+        pixels = np.asarray(data[0])
         return float(pixels.mean()), float(pixels.std())
     from fmnist_tfds.input_pipeline import pipeline
 
-    return pipeline.pixel_statistics(data_dir=data_dir, builder=builder, name=name)
+    return pipeline.pixel_statistics(builder=builder)
 
 
 def _build(model: Any, train: _Examples) -> None:
     """Makes the variables of model, optimizer and metrics, as fit does before its first step."""
     images = np.zeros((1, 28, 28, 1), np.float32)
-    model._symbolic_build(data_batch=(images, train.labels[:1]))
+    model._symbolic_build(data_batch=(images, train.table.labels[:1]))
 
 
 def _metrics(model: Any) -> dict[str, float]:

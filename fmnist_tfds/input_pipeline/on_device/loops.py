@@ -35,18 +35,19 @@ class Loop(Protocol):
         """
 
 
-class _Data:
-    """The data on the device, and how a batch of it is made."""
+class Table:
+    """Images uint8[n, 28, 28, 1] and labels, [n] or [n, classes], on the device."""
 
-    def __init__(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[Any],
-        batch_size: int,
-        how: augmentation.Recipe,
-    ) -> None:
-        self.table = keras.ops.convert_to_tensor(images.reshape(-1, 28, 28, 1))
+    def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[Any]) -> None:
+        self.images = keras.ops.convert_to_tensor(images.reshape(-1, 28, 28, 1))
         self.labels = keras.ops.convert_to_tensor(labels)
+
+
+class _Data:
+    """A table, and how a batch of it is made."""
+
+    def __init__(self, table: Table, batch_size: int, how: augmentation.Recipe) -> None:
+        self.table, self.labels = table.images, table.labels
         self.batch_size, self.how = batch_size, how
         self.names = draw_names(how)
 
@@ -176,23 +177,16 @@ def _both(train: Any, test: Any) -> tuple[tuple[bool, Any], tuple[bool, Any]]:
     return (True, train), (False, test)
 
 
-def opened(
-    model: Any,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[Any],
-    batch_size: int,
-    how: augmentation.Recipe,
-) -> Loop:
+def opened(model: Any, table: Table, batch_size: int, how: augmentation.Recipe) -> Loop:
     """The loop of the present backend over this data: JAX or TensorFlow.
 
     Args:
         model: compiled and built.
-        images: uint8[n, 28, 28].
-        labels: [n], or [n, classes].
+        table: the data.
         batch_size: examples per step.
         how: what becomes of the pixels.
     """
-    data = _Data(images, labels, batch_size, how)
+    data = _Data(table, batch_size, how)
     if keras.backend.backend() == "tensorflow":
         return TensorFlowLoop(model, data)
     import jax

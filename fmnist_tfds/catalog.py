@@ -285,9 +285,9 @@ FASHION_MNIST_SYNTHETIC = Catalog(
         for file, digest in zip(
             FASHION_MNIST.files,
             (
-                "136a1f807654fd5003a50090227e01960a084fd9216b6ba6d0f3213f3638a24f",
+                "654bbe36257896c68e327df142d47e21ca39640ae5885280b7c9c9221e8485a3",
                 "262d10fc6abc4d5be420e6fb3238ac9bc0ce62258c9cb0e2167b3e3f0bd6dcc2",
-                "83d1a5c82f34e5f8ed14d0d75acbccffa4d711e83ae7bf290f6b07d1da8687c7",
+                "33c08cb7f870d4c5474ea7413c2bc61368c0f1db6d9271d489337688e23c9bd5",
                 "e5b5ed22eba1cd621417806211a4078d034e6c969b7f620e8a8c51d8143a11b5",
             ),
             strict=True,

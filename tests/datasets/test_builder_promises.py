@@ -97,9 +97,9 @@ def test_other_formats_keep_the_original_order(small_data, tmp_path):
 
 
 def test_metadata_is_what_the_interface_promises(tmp_path):
-    for name in ("fmnist_resilient", "fmnist_synthetic"):
+    for name, version in (("fmnist_resilient", "1.0.0"), ("fmnist_synthetic", "2.0.0")):
         info = tfds.builder(name, data_dir=tmp_path).info
-        assert (info.name, str(info.version)) == (name, "1.0.0")
+        assert (info.name, str(info.version)) == (name, version)
         assert set(info.features) == {"image", "label"}
         assert info.features["image"].shape == (28, 28, 1)
         assert np.dtype(info.features["image"].np_dtype) == np.uint8

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
 
 from fmnist_tfds import catalog
 from fmnist_tfds.datasets import ordered_builder
@@ -16,6 +18,11 @@ class Builder(ordered_builder.OrderedBuilder):
 
     DATASET = catalog.FASHION_MNIST_SYNTHETIC
     LICENSE = "Apache-2.0"
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "Drawn anew: garments that a person recognises. The labels are the same.",
+        "1.0.0": "Initial release.",
+    }
 
     def _obtained(self, download_dir: Any, config: Any) -> contextlib.AbstractContextManager[Any]:
         """Generated here: nothing is looked for elsewhere, Google's bucket of TFDS included."""

@@ -25,7 +25,7 @@ setuptools.setup(
     python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["fmnist_tfds", "fmnist_tfds.*"]),
     package_data={
-        "": ["py.typed", "*.md", "*.bib", "*.txt", "*.tsv", "*.bin", "*.html"],
+        "": ["py.typed", "*.md", "*.bib", "*.txt", "*.tsv", "*.bin", "*.html", "*.toml"],
     },
     install_requires=[
         "absl-py>=2.0",

@@ -1,6 +1,6 @@
 """A Fashion-MNIST that always arrives, is provably the right bytes, and feeds the accelerator.
 
-Importing this package registers the data sets `fmnist_resilient` and `fmnist_synthetic` with
+Importing this package registers its data sets, `fmnist_resilient` and `fmnist_synthetic`, with
 TensorFlow Datasets (where that is installed), and the layer `Preprocess` with Keras; it imports
 neither TensorFlow nor Keras.
 The other public names are imported on first use:
@@ -23,6 +23,7 @@ from fmnist_tfds import processes as _processes
 
 _processes.end_quietly_while_importing()
 
+from fmnist_tfds import catalog as _catalog  # noqa: E402
 from fmnist_tfds import keras_registry as _keras_registry  # noqa: E402
 from fmnist_tfds import version  # noqa: E402
 
@@ -60,8 +61,8 @@ def _register(name: str) -> None:
 
 
 if importlib.util.find_spec("tensorflow_datasets") is not None:
-    _register("fmnist_resilient")
-    _register("fmnist_synthetic")
+    for _name in _catalog.DATASETS:
+        _register(_name)
 _keras_registry.announce()
 
 
@@ -76,11 +77,9 @@ def __getattr__(name: str) -> Any:
 
 
 def _constant(name: str) -> Any:
-    from fmnist_tfds import catalog
-
     if name == "CLASS_NAMES":
-        return catalog.FASHION_MNIST.class_names
-    mean, deviation = catalog.FASHION_MNIST_STATISTICS
+        return _catalog.FASHION_MNIST.class_names
+    mean, deviation = _catalog.FASHION_MNIST_STATISTICS
     return (mean if name == "PIXEL_MEAN" else deviation) / 255
 
 

@@ -167,7 +167,8 @@ class _Ladder:
     def _other_tools(self) -> None:
         if not self._options.adopt_local or not isinstance(self._dataset, catalog.Catalog):
             return
-        for place in importlib.import_module("fmnist_tfds.exchange.tool_folders").existing():
+        folders = importlib.import_module("fmnist_tfds.exchange.tool_folders")
+        for place in folders.existing(self._dataset):
             if self._missing() and place.exists():
                 self._take(place)
 

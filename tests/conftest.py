@@ -211,18 +211,9 @@ def closed_port() -> Iterator[int]:
 def small_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """A folder with a small data set that the builder takes for the real one."""
     import small_dataset
-    from tensorflow_datasets.core.download import checksums
 
     from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
     folder = tmp_path / "small"
-    dataset = small_dataset.write(folder)
-    urls = {
-        dataset.mirrors[0] + f.name: checksums.UrlInfo(
-            size=f.size_bytes, checksum=f.sha256, filename=f.name
-        )
-        for f in dataset.files
-    }
-    monkeypatch.setattr(resilient.Builder, "DATASET", dataset)
-    monkeypatch.setattr(resilient.Builder, "url_infos", urls)
+    monkeypatch.setattr(resilient.Builder, "DATASET", small_dataset.write(folder))
     return folder

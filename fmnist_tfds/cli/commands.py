@@ -187,13 +187,13 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(args: argparse.Namespace) -> int:
     from fmnist_tfds.benchmark import measure
-    from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
+    from fmnist_tfds.datasets import obtained_builder
     from fmnist_tfds.training import plots
 
     plots.require_matplotlib()  # before the minutes of measuring
     files = flags.obtained(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    with resilient.one_folder(files) as folder:
+    with obtained_builder.one_folder(files) as folder:
         result = measure.measure(str(args.out / "tfds"), str(folder), args.repeats)
     (args.out / "benchmark.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     measure.chart(result, args.out / "benchmark.png")

@@ -11,11 +11,9 @@ import pathlib
 import re
 import urllib.parse
 
-from fmnist_tfds import errors
+from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import home
 
-WEBSITE_HOST = "fashion-mnist.s3-website.eu-central-1.amazonaws.com"
-REST_BASE = "https://fashion-mnist.s3.eu-central-1.amazonaws.com/"
 _PORTS = {"http": 80, "https": 443}
 PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\}")
 PLACEHOLDERS = ("filename", "sha256", "md5", "sha1", "sha1_git", "size", "url_sha256")
@@ -82,9 +80,10 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
         )
     if parts.scheme in _PORTS and not parts.hostname:
         raise errors.ConfigError(f"{where}: no host in {scheme}://***")
-    if parts.hostname == WEBSITE_HOST and parts.scheme == "https":
-        # Website endpoints have no TLS; at least ten public code bases hard-code this address.
-        return REST_BASE
+    for old, new in (pair for each in catalog.DATASETS.values() for pair in each.moved):
+        gone = urllib.parse.urlsplit(old)
+        if (parts.scheme, parts.hostname) == (gone.scheme, gone.hostname):
+            return new
     return entry if is_template(entry) or parts.query else entry.rstrip("/") + "/"
 
 

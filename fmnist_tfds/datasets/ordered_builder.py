@@ -29,13 +29,19 @@ _Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 class OrderedBuilder(replacing_builder.ReplacingBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A data set of the MNIST family, written as stored PNGs in the original order.
 
-    Subclasses set DATASET and implement `_arrays`.
+    Subclasses set DATASET, the catalog's entry, and implement `_arrays`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
     DATASET: catalog.Catalog
-    LICENSE: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes the entry known under the name that TFDS gives the data set: by that name the
+        input pipeline finds the digests that prove what it reads."""
+        super().__init_subclass__(**kwargs)
+        if "DATASET" in cls.__dict__:
+            catalog.DATASETS.setdefault(cls.name, cls.DATASET)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -44,11 +50,10 @@ class OrderedBuilder(replacing_builder.ReplacingBuilder, skip_registration=True)
         self._sums: dict[str, int] = {}
 
     def _info(self) -> Any:
-        metadata = self.get_metadata()
         return complete_info.Info(
             builder=self,
-            description=metadata.description,
-            citation=metadata.citation,
+            description=self.get_metadata().description,
+            citation=self.DATASET.citation.strip(),
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=_IMAGE_SHAPE, encoding_format="png"),
@@ -56,8 +61,8 @@ class OrderedBuilder(replacing_builder.ReplacingBuilder, skip_registration=True)
                 }
             ),
             supervised_keys=("image", "label"),
-            license=self.LICENSE,
-            homepage="https://github.com/zalandoresearch/fashion-mnist",
+            license=self.DATASET.license,
+            homepage=self.DATASET.homepage,
         )
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:

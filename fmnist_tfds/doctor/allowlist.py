@@ -189,7 +189,8 @@ def _count(dataset: artifacts.ArtifactSet) -> str:
 def _nature(dataset: artifacts.ArtifactSet) -> str:
     if not isinstance(dataset, catalog.Catalog):
         return ""
-    return "The files hold pixels and labels only: nothing in them is ever run. Licence: MIT. "
+    name = dataset.license.partition(",")[0]
+    return f"The files hold pixels and labels only: nothing in them is ever run. Licence: {name}. "
 
 
 def _flag(dataset: artifacts.ArtifactSet) -> str:

@@ -14,7 +14,7 @@ import pathlib
 from fmnist_tfds import artifacts, catalog
 from fmnist_tfds.download import results
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.formats import identify, tool_layouts
+from fmnist_tfds.formats import identify
 
 _MOST_FOLDERS = 200
 _MOST_ENTRIES = 10_000
@@ -34,7 +34,7 @@ def find(folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.Arti
     """The proved copy of `file` in `folder`, canonical ones before others, or what is wrong."""
     wrong: results.Attempt | None = None
     proved: Found | None = None
-    for path in _candidates(folder, file):
+    for path in _candidates(folder, file, dataset):
         try:
             identity = identify.identify(path, dataset=dataset, expected=file)
             if identity.is_file(file):
@@ -77,18 +77,20 @@ def _why(
     )
 
 
-def _candidates(folder: pathlib.Path, file: artifacts.Artifact) -> list[pathlib.Path]:
+def _candidates(
+    folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.ArtifactSet
+) -> list[pathlib.Path]:
     try:
         children = [p for p in itertools.islice(sorted(folder.iterdir()), 10_000) if p.is_dir()]
     except OSError:
         children = []
-    # Deeper than one folder only where a known tool puts them.
-    known = [folder / each.folder for each in tool_layouts.LAYOUTS if each.form != "other"]
-    folders = [folder, *known, *children[:_MOST_FOLDERS]]
-    if not isinstance(file, catalog.SourceFile):
+    if not isinstance(file, catalog.SourceFile) or not isinstance(dataset, catalog.Catalog):
         # By name first; then what has the size, under whatever name.
         named = [each / file.name for each in (folder, *children[:_MOST_FOLDERS])]
         return [path for path in dict.fromkeys(named + _of_size(folder, file)) if path.is_file()]
+    # Deeper than one folder only where a known tool puts them.
+    known = [folder / each.folder for each in dataset.tool_folders if each.form != "other"]
+    folders = [folder, *known, *children[:_MOST_FOLDERS]]
     # The repository's Git checkout and torchvision call them alike, with or without ".gz".
     paths = [each / name for each in folders for name in (file.name, file.payload_name)]
     return [path for path in dict.fromkeys(paths) if path.is_file()]

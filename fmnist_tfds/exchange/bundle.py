@@ -137,8 +137,8 @@ def _members(
     data: Mapping[str, bytes], extra: Mapping[str, bytes], dataset: catalog.Catalog
 ) -> dict[str, bytes]:
     """All members in their order, the program and the manifest first."""
-    license_text = importlib.resources.files("fmnist_tfds.exchange") / "fashion-mnist-license.txt"
-    listed = {_LICENSE: license_text.read_bytes(), **extra}
+    license_text = dataset.license_text or f"{dataset.license}\n"
+    listed = {_LICENSE: license_text.encode(), **extra}
     listed |= {f"data/{file.name}": data[file.name] for file in dataset.files}
     payloads: dict[str, dict[str, Any]] = {
         f"data/{file.name}": {

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.config import home
 from fmnist_tfds.exchange import tool_folders
-from fmnist_tfds.formats import gzip_file, tool_layouts
+from fmnist_tfds.formats import gzip_file
 
-TOOLS: tuple[str, ...] = tuple(tool_layouts.PLANTED)
+TOOLS: tuple[str, ...] = tuple(catalog.FASHION_MNIST.plantable())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,9 +63,11 @@ def plant(
         StoreError: a different file stands there; the place cannot be written; or the tool checks
             the gz hash and this machine cannot make the canonical .gz.
     """
-    if tool not in tool_layouts.PLANTED:
-        raise errors.ArgumentError(f"plant: expected one of {', '.join(TOOLS)}, got {tool!r}")
-    layout = tool_layouts.PLANTED[tool]
+    plantable = dataset.plantable()
+    if tool not in plantable:
+        known = ", ".join(plantable) or f"no tool: none is known to read {dataset.title}"
+        raise errors.ArgumentError(f"plant: expected one of {known}, got {tool!r}")
+    layout = plantable[tool]
     place = _root(tool) if root is None else home.expanded(root)
     wanted, kept = [], []
     for file in dataset.files:
@@ -111,7 +113,7 @@ def _root(tool: str) -> pathlib.Path:
     )
 
 
-def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: tool_layouts.Layout) -> bool:
+def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: catalog.ToolFolder) -> bool:
     if not at.is_file():
         return False
     data = at.read_bytes()
@@ -123,7 +125,7 @@ def _is_genuine(at: pathlib.Path, file: catalog.SourceFile, layout: tool_layouts
 
 
 def _content(
-    file: catalog.SourceFile, source: pathlib.Path, layout: tool_layouts.Layout, tool: str
+    file: catalog.SourceFile, source: pathlib.Path, layout: catalog.ToolFolder, tool: str
 ) -> bytes:
     try:
         data = source.read_bytes()

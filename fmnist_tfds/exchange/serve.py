@@ -19,17 +19,10 @@ from fmnist_tfds.exchange import serve_http
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_FOUR_FILES = (
-    (
-        "Paste this line; every byte is checked against pinned digests, so the mirror need not be "
-        "trusted:",
-        "export FMNIST_TFDS_MIRRORS={base}",
-    ),
-    (
-        "Stock TensorFlow Datasets, unchanged, takes this server as its HTTP proxy:",
-        "http_proxy={base} python -c 'import tensorflow_datasets as t; t.load(\"fashion_mnist\")'",
-    ),
-    ("Or by hand:", "curl -O {base}train-images-idx3-ubyte.gz"),
+_PASTE = (
+    "Paste this line; every byte is checked against pinned digests, so the mirror need not be "
+    "trusted:",
+    "export FMNIST_TFDS_MIRRORS={base}",
 )
 _FOLDER = (
     (
@@ -124,7 +117,18 @@ def serve(
         # application/gzip and no Content-Encoding: clients must not unpack it on the way.
         resource = serve_http.Resource(body, len(body), f'"{digest}"', modified, "application/gzip")
         resources["/" + file.name] = resources[serve_http.BY_HASH + digest] = resource
-    return Server((host, port), resources, dataset.title, _FOUR_FILES)
+    return Server((host, port), resources, dataset.title, _usage(dataset))
+
+
+def _usage(dataset: catalog.Catalog) -> list[tuple[str, str]]:
+    """What the page says: how a machine takes the four files from here."""
+    stock = (
+        "Stock TensorFlow Datasets, unchanged, takes this server as its HTTP proxy:",
+        "http_proxy={base} python -c 'import tensorflow_datasets as t; "
+        f't.load("{dataset.stock_name}")\'',
+    )
+    by_hand = ("Or by hand:", "curl -O {base}" + dataset.files[0].name)
+    return [_PASTE, *([stock] if dataset.stock_name else []), by_hand]
 
 
 def serve_folder(

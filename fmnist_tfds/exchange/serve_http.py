@@ -239,7 +239,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _built_in_hosts() -> set[str | None]:
-    urls = (urllib.parse.urlsplit(url) for url in catalog.FASHION_MNIST.mirrors)
+    mirrors = (url for dataset in catalog.DATASETS.values() for url in dataset.mirrors)
+    urls = (urllib.parse.urlsplit(url) for url in mirrors)
     return {url.hostname for url in urls if url.scheme == "http"}
 
 

@@ -1,4 +1,4 @@
-"""Where other tools keep this data set on a disk. Reads variables through config only.
+"""Where other tools keep a data set on this disk. Reads variables through config only.
 
 Source: Keras (KERAS_HOME), TFDS (TFDS_DATA_DIR), PaddlePaddle, scikit-learn (SCIKIT_LEARN_DATA),
 huggingface_hub and datasets (HF_HUB_CACHE, HF_DATASETS_CACHE, HF_HOME, XDG_CACHE_HOME), kagglehub
@@ -10,10 +10,9 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from fmnist_tfds import errors
+from fmnist_tfds import catalog, errors
 from fmnist_tfds.config import home as homes
 from fmnist_tfds.config import loader
-from fmnist_tfds.formats import tool_layouts
 
 
 def keras_home() -> pathlib.Path:
@@ -31,16 +30,16 @@ def paddle_home() -> pathlib.Path:
     return _home("Paddle's folder") / ".cache" / "paddle" / "dataset"
 
 
-def existing() -> list[pathlib.Path]:
-    """The folders that exist, the likeliest first."""
+def existing(dataset: catalog.Catalog = catalog.FASHION_MNIST) -> list[pathlib.Path]:
+    """The folders for that data set which exist, the likeliest first."""
     try:
         roots = {tool: root() for tool, root in _ROOTS.items()}
     except errors.ConfigError:
         return []  # they lie in a home folder that this user has not
     found: dict[pathlib.Path, None] = {}
-    for layout in tool_layouts.LAYOUTS:
-        if layout.folder and (root := roots.get(layout.tool)):
-            found |= dict.fromkeys(place for place in sorted(root.glob(layout.folder)))
+    for each in dataset.tool_folders:
+        if each.folder and (root := roots.get(each.tool)):
+            found |= dict.fromkeys(place for place in sorted(root.glob(each.folder)))
     return [place for place in found if place.is_dir()]
 
 

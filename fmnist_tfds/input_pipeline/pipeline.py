@@ -24,7 +24,7 @@ from fmnist_tfds.input_pipeline.shards import in_memory, prepared, sources
 _log = logging.getLogger(__name__)
 _DATASET = "fmnist_resilient"
 # TFDS's own data sets, in another order: their pixels are those of the catalog all the same.
-_STOCK = {"fashion_mnist": catalog.FASHION_MNIST}
+_STOCK = {each.stock_name: each for each in catalog.DATASETS.values() if each.stock_name}
 
 
 def make_train(

@@ -57,6 +57,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     from fmnist_tfds import input_pipeline
 
     keras.utils.set_random_seed(config.seed)
+    dataset = catalog.DATASETS[config.dataset]
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
     data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}
@@ -104,7 +105,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     )
     confusion = confusion_matrix(model, test)
     metrics = {
-        "data": "fashion-mnist" if config.dataset == "fmnist_resilient" else "synthetic",
+        "data": dataset.data_name,
         "test_accuracy": float(np.trace(confusion) / confusion.sum()),
         "test_examples": int(confusion.sum()),
         "epochs": len(history),
@@ -112,7 +113,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
         "parameters": int(model.count_params()),
         "backend": keras.backend.backend(),
         "precision": policy,
-        "input": _contract(statistics),
+        "input": _contract(statistics, dataset),
         "config": dataclasses.asdict(config),
     }
     part = workdir / ".part.model.keras"
@@ -175,7 +176,7 @@ def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _contract(statistics: tuple[float, float]) -> dict[str, Any]:
+def _contract(statistics: tuple[float, float], dataset: catalog.Catalog) -> dict[str, Any]:
     """What model.keras takes and gives."""
     mean, deviation = statistics
     return {
@@ -184,7 +185,7 @@ def _contract(statistics: tuple[float, float]) -> dict[str, Any]:
         "range": [0, 255],
         "normalization": {"done_by": "the model", "mean": mean, "deviation": deviation},
         "output": "logits; softmax makes them probabilities",
-        "class_names": list(catalog.FASHION_MNIST.class_names),
+        "class_names": list(dataset.class_names),
     }
 
 

@@ -17,29 +17,11 @@ from tensorflow_datasets.core.utils import gcs_utils
 
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog
+from fmnist_tfds.datasets import obtained_builder
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 DATASET = catalog.FASHION_MNIST
 REPO = pathlib.Path(__file__).resolve().parents[2]
-
-
-def url_infos(dataset):
-    return {
-        dataset.mirrors[0] + file.name: checksums.UrlInfo(
-            size=file.size_bytes, checksum=file.sha256, filename=file.name
-        )
-        for file in dataset.files
-    }
-
-
-@pytest.fixture
-def small_data(tmp_path, monkeypatch):
-    """A folder with a small data set that the builder takes for the real one."""
-    folder = tmp_path / "small"
-    dataset = small.write(folder)
-    monkeypatch.setattr(resilient.Builder, "DATASET", dataset)
-    monkeypatch.setattr(resilient.Builder, "url_infos", url_infos(dataset))
-    return folder
 
 
 def builder_of(folder, data_dir, **options):
@@ -132,7 +114,7 @@ def test_no_data_set_is_looked_for_in_googles_bucket(name, small_data, tmp_path,
 
 
 def test_tfds_checks_the_files_against_its_own_checksums_as_well(small_data, tmp_path, monkeypatch):
-    infos = url_infos(resilient.Builder.DATASET)
+    infos = dict(resilient.Builder.url_infos)
     url = next(url for url in infos if url.endswith("t10k-labels-idx1-ubyte.gz"))
     infos[url] = checksums.UrlInfo(size=infos[url].size, checksum="0" * 64, filename=url[-25:])
     monkeypatch.setattr(resilient.Builder, "url_infos", infos)
@@ -266,7 +248,7 @@ def test_files_that_lie_apart_are_copied_where_links_are_not_allowed(tmp_path, m
     for is_refused in (False, True):
         if is_refused:
             monkeypatch.setattr(pathlib.Path, "symlink_to", refuse)
-        with resilient.one_folder(paths) as folder:
+        with obtained_builder.one_folder(paths) as folder:
             assert {path.name for path in folder.iterdir()} == set(paths)
             for name, path in paths.items():
                 assert (folder / name).read_bytes() == path.read_bytes()

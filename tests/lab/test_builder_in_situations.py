@@ -12,7 +12,6 @@ import pytest
 import situations
 import tensorflow_datasets as tfds
 import trial
-from tensorflow_datasets.core.download import checksums
 
 import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import catalog, errors
@@ -37,12 +36,7 @@ def builder_lab():
     with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
         lab = laboratory.Lab(pathlib.Path(folder))
         dataset = dataclasses.replace(lab.dataset, mirrors=(BASE,))
-        urls = {
-            BASE + f.name: checksums.UrlInfo(size=f.size_bytes, checksum=f.sha256, filename=f.name)
-            for f in dataset.files
-        }
         patch.setattr(resilient.Builder, "DATASET", dataset)
-        patch.setattr(resilient.Builder, "url_infos", urls)
         yield lab
         lab.close()
     patch.undo()

@@ -17,7 +17,6 @@ class Builder(ordered_builder.OrderedBuilder):
     """DatasetBuilder for fmnist_synthetic: same features and counts, generated, no download."""
 
     DATASET = catalog.FASHION_MNIST_SYNTHETIC
-    LICENSE = "Apache-2.0"
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "2.0.0": "Drawn anew: garments that a person recognises. The labels are the same.",

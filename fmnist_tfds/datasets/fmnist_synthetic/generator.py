@@ -2,7 +2,7 @@
 
 Each class has four drawings of polygons. An image is one of them at some size and place, in some
 shades and fabric, with grain. No floating point and no numpy.random: the same bytes on every
-platform and numpy version; their digests are pinned in `catalog`.
+platform and numpy version; their digests are pinned in catalog.toml.
 
 Source: splitmix64, https://prng.di.unimi.it/splitmix64.c (public domain).
 """

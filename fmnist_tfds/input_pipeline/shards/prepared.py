@@ -246,7 +246,7 @@ def damaged(path: pathlib.Path, record: int, total: int, why: str) -> errors.Rec
 def _not_prepared(name: str, where: object, why: str) -> errors.NotPreparedError:
     return errors.NotPreparedError(
         f"no prepared data set {name} in {where}{why}",
-        hint=f"make it, or mend it: fmnist-tfds build --data_dir=DIR, or "
+        hint=f"make it, or mend it: fmnist-tfds build --data_dir=DIR (fmnist_resilient), or "
         f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare() after import fmnist_tfds; "
         "then pass that data_dir",
     )

@@ -71,8 +71,8 @@ class Proof:
         raise errors.ContentError(
             f"the prepared {self._split.dataset} {self._split.split} split is not the genuine one, "
             "though every record is intact\n" + "\n".join(lines),
-            hint="prepare it again: fmnist-tfds build --overwrite; "
-            "or pass verify=False to read it as it is",
+            hint="prepare it again: fmnist-tfds build --overwrite (fmnist_resilient) or TFDS's own "
+            "build command; or pass verify=False to read it as it is",
         )
 
 

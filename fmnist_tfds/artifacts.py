@@ -64,11 +64,13 @@ class Impostor:
         verdict: what identify says, "impostor:<id>".
         title: what it is, for people.
         digests: pairs (hash name of hashlib, hexadecimal digest) over the .gz or the payload.
+        places: parts of the addresses, without their scheme, that are known to serve it.
     """
 
     verdict: str
     title: str
     digests: frozenset[tuple[str, str]]
+    places: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,10 +190,13 @@ def _file(*, shape: list[int], **row: Any) -> SourceFile:
     return SourceFile(**{"size_bytes": 0, "sha256": "", **row}, shape=tuple(shape))
 
 
-def _impostor(*, verdict: str, title: str, digests: list[str]) -> artifacts.Impostor:
+def _impostor(
+    *, digests: list[str], places: list[str] | None = None, **row: str
+) -> artifacts.Impostor:
     """`digests` are texts "sha256:HEX"."""
     pairs = [text.partition(":") for text in digests]
-    return artifacts.Impostor(verdict, title, frozenset((kind, hex_) for kind, _, hex_ in pairs))
+    known = frozenset((kind, hex_) for kind, _, hex_ in pairs)
+    return artifacts.Impostor(**row, digests=known, places=tuple(places or ()))
 
 
 # TFDS data set name -> entry. A dataset folder elsewhere adds its own when its builder is defined.

@@ -9,10 +9,10 @@ import urllib.parse
 
 import tensorflow_datasets as tfds
 
+from fmnist_tfds import catalog
 from fmnist_tfds.any_dataset import plan
 
 PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "tfds-data-sets.md"
-_OURS = ("fmnist_resilient", "fmnist_synthetic")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def rows() -> list[Row]:
     """Every data set of the installed TFDS, in the order of their names."""
     # Once, at first: TFDS lists more names after the modules of some data sets were imported.
     names = tuple(tfds.list_builders(with_community_datasets=False))
-    return [_row(name) for name in names if name not in _OURS]
+    return [_row(name) for name in names if name not in catalog.DATASETS]
 
 
 def _row(name: str) -> Row:

@@ -189,8 +189,9 @@ def _count(dataset: artifacts.ArtifactSet) -> str:
 def _nature(dataset: artifacts.ArtifactSet) -> str:
     if not isinstance(dataset, catalog.Catalog):
         return ""
+    said = "The files hold pixels and labels only: nothing in them is ever run. "
     name = dataset.license.partition(",")[0]
-    return f"The files hold pixels and labels only: nothing in them is ever run. Licence: {name}. "
+    return f"{said}Licence: {name}. " if name else said
 
 
 def _flag(dataset: artifacts.ArtifactSet) -> str:

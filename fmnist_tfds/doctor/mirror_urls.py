@@ -9,6 +9,8 @@ import re
 import urllib.parse
 from collections.abc import Iterable
 
+from fmnist_tfds import catalog
+
 # Hosts that answer with a redirect, and where it leads: allow-lists need both.
 KNOWN_REDIRECTS = {
     "github.com": ("raw.githubusercontent.com",),
@@ -81,9 +83,8 @@ def _share_pages(scheme: str, host: str, path: str) -> tuple[str, str] | None:
 
 
 def _other_data(scheme: str, host: str, path: str) -> tuple[str, str] | None:
-    other = "use another mirror, or `default`"
-    if host == "yann.lecun.com" or (host == "ossci-datasets.s3.amazonaws.com" and "mnist" in path):
-        return "this place serves MNIST digits under the same file names", other
-    if "apache-mxnet" in host or "apache-mxnet" in path:
-        return "this place serves the old revision of 26 August 2017", other
+    for impostor in (each for entry in catalog.DATASETS.values() for each in entry.impostors):
+        if any(place in f"{host}{path}/" for place in impostor.places):
+            other = "use another mirror, or `default`"
+            return f"this place serves {impostor.title} under the same file names", other
     return None

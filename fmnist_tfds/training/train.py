@@ -57,7 +57,9 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     from fmnist_tfds import input_pipeline
 
     keras.utils.set_random_seed(config.seed)
-    dataset = catalog.DATASETS[config.dataset]
+    dataset = catalog.DATASETS.get(config.dataset)
+    if dataset is None:
+        raise errors.ConfigError(f"dataset: {config.dataset} has no entry in the catalog")
     has_gpu = _has_gpu()
     policy = _precision(config, has_gpu)
     data: dict[str, Any] = {"name": config.dataset, "data_dir": config.data_dir or None}

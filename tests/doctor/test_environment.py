@@ -145,7 +145,8 @@ def test_environment_names_a_no_proxy_that_holds_urls(tmp_path):
             "https://storage.googleapis.com/b/x/",
         ),
         ("http://yann.lecun.com/exdb/mnist/", "MNIST digits", "default"),
-        ("https://apache-mxnet.s3-accelerate.amazonaws.com/x/", "old revision", "default"),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "MNIST digits", "default"),
+        ("https://apache-mxnet.s3-accelerate.amazonaws.com/x/", "revision of 26", "default"),
     ],
 )
 def test_addresses_that_cannot_work_are_named_with_what_to_write(url, word, instead):

@@ -44,7 +44,12 @@ def make():
             )
         )
     dataset = catalog.Catalog(
-        name="small", title="Small", files=tuple(files), class_names=("a",) * 10
+        name="small",
+        title="Small",
+        files=tuple(files),
+        class_names=("a",) * 10,
+        license="CC0-1.0",
+        tool_folders=catalog.FASHION_MNIST.tool_folders,
     )
     return dataset, bodies
 

@@ -195,6 +195,12 @@ def test_data_set_and_data_dir_are_those_asked_for(data_dir, tmp_path):
         training.train_and_evaluate(config, tmp_path / "run")
 
 
+def test_data_set_without_an_entry_is_refused_by_name(tmp_path):
+    config = training_config.TrainingConfig(dataset="nobodys", data_dir=str(tmp_path))
+    with pytest.raises(errors.ConfigError, match="nobodys has no entry in the catalog"):
+        training.train_and_evaluate(config, tmp_path / "work")
+
+
 def test_workdir_of_another_configuration_is_refused_and_left_as_it_is(begin, data_dir, tmp_path):
     run = tmp_path / "run"
     begin(workdir=run)

@@ -41,7 +41,7 @@ class OrderedBuilder(replacing_builder.ReplacingBuilder, skip_registration=True)
         input pipeline finds the digests that prove what it reads."""
         super().__init_subclass__(**kwargs)
         if "DATASET" in cls.__dict__:
-            catalog.DATASETS.setdefault(cls.name, cls.DATASET)
+            catalog.DATASETS[cls.name] = cls.DATASET
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

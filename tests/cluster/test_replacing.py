@@ -39,7 +39,7 @@ def test_killed_overwrite_leaves_the_old_or_the_new_data_set(processes, tmp_path
         tmp_path, 3, download_mode=replacing.tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
     )
     assert shards_in(tmp_path) == 3
-    assert [path.name for path in builder.data_path.parent.iterdir()] == ["1.0.0"]
+    assert [path.name for path in builder.data_path.parent.iterdir()] == [str(builder.version)]
 
 
 def test_overwrite_killed_between_its_renames_is_named_and_the_next_build_restores_the_data(
@@ -56,7 +56,7 @@ def test_overwrite_killed_between_its_renames_is_named_and_the_next_build_restor
     builder = replacing.prepare(tmp_path, 3)
     assert builder.info.splits["train"].num_shards == 1
     assert shards_in(tmp_path) == 1
-    assert [path.name for path in builder.data_path.parent.iterdir()] == ["1.0.0"]
+    assert [path.name for path in builder.data_path.parent.iterdir()] == [str(builder.version)]
 
 
 def test_folder_that_may_not_be_replaced_names_the_right_that_is_missing(tmp_path, monkeypatch):

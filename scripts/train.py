@@ -41,9 +41,11 @@ def main(argv: list[str]) -> int:
     except errors.FmnistError as error:
         output.print_error(error, as_json=False)
         return output.exit_code(error)
+    digest = found.metrics["receipt_sha256"]
     print(
         f"test accuracy {found.metrics['test_accuracy']:.2%} on {found.metrics['data']}, "
         f"{found.metrics['test_examples']:,} test images; {workdir / 'metrics.json'}"
+        + (f"\nthe data's receipt.json: sha256 {digest}" if digest else "")
     )
     return 0
 

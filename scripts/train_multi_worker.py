@@ -31,8 +31,7 @@ from fmnist_tfds import errors, input_pipeline
 from fmnist_tfds.cli import output
 from fmnist_tfds.input_pipeline import replicas
 from fmnist_tfds.training import config as training_config
-from fmnist_tfds.training import train as training
-from fmnist_tfds.training import worker_state
+from fmnist_tfds.training import models, worker_state
 
 
 def main() -> int:
@@ -57,7 +56,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     pixels = {**data, "dtype": "uint8", "verify": arguments.verify}
     statistics = input_pipeline.pixel_statistics(**data)
     with strategy.scope():
-        model = training.build_model(training_config.TrainingConfig(), statistics=statistics)
+        model = models.build_model(training_config.TrainingConfig(), statistics=statistics)
         optimizer = keras.optimizers.Adam(arguments.learning_rate)
         optimizer.build(model.trainable_variables)
     test = input_pipeline.make_eval(arguments.eval_batch_size, shard=_shard(strategy), **pixels)

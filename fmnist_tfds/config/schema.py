@@ -38,6 +38,11 @@ def not_negative(default: float) -> Any:
     return dataclasses.field(default=default, metadata={"at_least": 0})
 
 
+def fraction(default: float) -> Any:
+    """A field whose value is a number of at least 0 and below 1."""
+    return dataclasses.field(default=default, metadata={"at_least": 0, "below": 1})
+
+
 def one_of(default: str, choices: Iterable[str]) -> Any:
     """A field whose value is one of some words that no `Literal` can list."""
     return dataclasses.field(default=default, metadata={"choices": tuple(choices)})
@@ -100,6 +105,8 @@ def _problem(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
         return f"expected more than {metadata['above']}, got {value}"
     if "at_least" in metadata and not value >= metadata["at_least"]:
         return f"expected at least {metadata['at_least']}, got {value}"
+    if "below" in metadata and not value < metadata["below"]:
+        return f"expected less than {metadata['below']}, got {value}"
     return ""
 
 

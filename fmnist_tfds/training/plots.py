@@ -61,12 +61,14 @@ def samples(
 
 
 def training_curve(path: pathlib.Path, history: list[dict[str, float]], *, synthetic: bool) -> None:
-    """Accuracy and loss by epoch, training and test."""
+    """Accuracy and loss by epoch, of the training and of the hold-out where there is one."""
     figure = _figure((9.0, 4.2), synthetic, "Training")
     accuracy, loss = figure.subplots(1, 2)
     epochs = [entry["epoch"] for entry in history]
     for axes, key, name in ((accuracy, "accuracy", "accuracy"), (loss, "loss", "loss")):
-        for prefix, label, colour in (("", "training", _ORANGE), ("val_", "test", _BLUE)):
+        for prefix, label, colour in (("", "training", _ORANGE), ("val_", "hold-out", _BLUE)):
+            if prefix + key not in history[0]:
+                continue
             values = [entry[prefix + key] for entry in history]
             axes.plot(epochs, values, marker="o", color=colour, label=label)
         axes.set_xlabel("epoch")

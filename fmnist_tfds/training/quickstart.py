@@ -53,11 +53,11 @@ def run(
     out: pathlib.Path,
     *,
     data_dir: str = "",
-    epochs: int = 5,
+    epochs: int = 4,
     report: progress.Progress | None = None,
     on_synthetic: Callable[[errors.ObtainError], None] = lambda failure: None,
 ) -> Quickstart:
-    """Obtains the data, prepares TFRecords, trains the small CNN and draws the pictures.
+    """Obtains the data, prepares TFRecords, trains the fast CNN and draws the pictures.
 
     Args:
         settings_: where to get the data.
@@ -93,8 +93,8 @@ def run(
     builder = _prepare(name, data_dir, outcome)
     receipt = _synthetic_receipt(failure) if failure else outcome.receipt
     (out / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
-    _LOG.info("training the small CNN for %d epochs", epochs)
-    config = training_config.TrainingConfig(dataset=name, data_dir=data_dir, epochs=epochs)
+    _LOG.info("training the fast CNN for %d epochs", epochs)
+    config = _config(name, data_dir, epochs)
     workdir = out / f"training-{name}-{epochs}-epochs"
     found = train.train_and_evaluate(config, workdir)
     metrics = dict(found.metrics)
@@ -103,6 +103,21 @@ def run(
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     _draw(out, builder, found)
     return Quickstart(out=out, data=metrics["data"], metrics=metrics, failure=failure)
+
+
+def _config(dataset: str, data_dir: str, epochs: int) -> training_config.TrainingConfig:
+    """As configs/speedrun.toml, with a tenth held out, and in the precision of the machine."""
+    return training_config.TrainingConfig(
+        dataset=dataset,
+        data_dir=data_dir,
+        model="fast_cnn",
+        epochs=epochs,
+        batch_size=256,
+        learning_rate=8e-3,
+        schedule="linear",
+        warmup=0.2,
+        augment="altflip" if epochs > 1 else "flip",
+    )
 
 
 def _prepare(name: str, data_dir: str, outcome: results.Result) -> Any:

@@ -38,7 +38,7 @@ def site(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_config_loads(site, name):
     found = loader.load(config_file=site / name, environ={})
     assert found.config_file == site / name
-    if name.startswith("training-"):
+    if name.startswith(("training-", "speedrun")):
         assert training_config.TrainingConfig.from_table(loader.training_table(site / name))
     else:
         first = found.mirrors[0].url if found.mirrors else None

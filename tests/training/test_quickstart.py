@@ -198,9 +198,9 @@ def test_pictures_show_what_they_say(tmp_path, drawn):
     assert "4,950 test images, accuracy 10.0%" in drawn["confusion_matrix.png"].get_suptitle()
     accuracy, loss = drawn["training_curve.png"].axes
     lines = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
-    assert lines == {"training": [0.6, 0.8], "test": [0.7, 0.75]}
+    assert lines == {"training": [0.6, 0.8], "hold-out": [0.7, 0.75]}
     lines = {line.get_label(): list(line.get_ydata()) for line in loss.lines}
-    assert lines == {"training": [0.9, 0.5], "test": [0.8, 0.6]}
+    assert lines == {"training": [0.9, 0.5], "hold-out": [0.8, 0.6]}
     images, labels = stand_in.arrays("train")
     for row in range(10):
         axes = drawn["samples.png"].axes[row * 10]

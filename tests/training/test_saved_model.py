@@ -42,6 +42,7 @@ def trained(tmp_path_factory):
         "unit": {"normalize": "unit"},
         "standard": {"normalize": "standard"},
         "mixed": {"precision": "mixed_bfloat16"},
+        "fast": {"precision": "mixed_bfloat16", "model": "fast_cnn", "warmup": 0.2},
     }.items():
         training.train_and_evaluate(stand_in.settings(data_dir, epochs=3, **changes), folder / run)
     return folder
@@ -53,7 +54,7 @@ def _accuracy(model, images):
     return float(np.mean(np.concatenate(parts).argmax(axis=-1) == labels))
 
 
-@pytest.mark.parametrize("run", ["unit", "standard", "mixed"])
+@pytest.mark.parametrize("run", ["unit", "standard", "mixed", "fast"])
 def test_saved_model_has_the_accuracy_of_metrics_json_on_raw_pixels(trained, run):
     model = keras.models.load_model(trained / run / "model.keras")
     images = stand_in.arrays("test")[0][..., None]

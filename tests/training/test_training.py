@@ -17,7 +17,7 @@ import fmnist_tfds  # noqa: F401  registers
 from fmnist_tfds import errors
 from fmnist_tfds.datasets.fmnist_synthetic import generator
 from fmnist_tfds.training import config as training_config
-from fmnist_tfds.training import train
+from fmnist_tfds.training import train, workdir
 
 EXAMPLES = 4000
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -49,6 +49,9 @@ def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_p
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == found.metrics
     assert metrics["data"] == "synthetic"
+    assert metrics["receipt_sha256"] is None, "the stand-in was fetched from nowhere"
+    assert metrics["validation_examples"] == EXAMPLES // 10
+    assert metrics["validation_accuracy"] == found.history[-1]["val_accuracy"]
     labels = generator.generate("test")[1][:EXAMPLES]
     assert found.confusion.sum(axis=1).tolist() == np.bincount(labels, minlength=10).tolist()
     assert metrics["test_examples"] == EXAMPLES
@@ -88,15 +91,15 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
             if epoch == 1:
                 raise Interrupted
 
-    original = train._Recorder.callback
+    original = workdir.Recorder.callback
     try:
-        train._Recorder.callback = lambda self, keras_: keras.callbacks.CallbackList(
+        workdir.Recorder.callback = lambda self, keras_: keras.callbacks.CallbackList(
             [original(self, keras_), Interrupt()]
         )
         with pytest.raises(Interrupted):
             train.train_and_evaluate(config, tmp_path / "broken")
     finally:
-        train._Recorder.callback = original
+        workdir.Recorder.callback = original
     # As if it had been killed after the second epoch's entry, before its weights were saved.
     history = tmp_path / "broken" / "history.json"
     history.write_text(json.dumps(json.loads(history.read_text()) * 2))
@@ -140,6 +143,8 @@ def test_unprepared_data_is_one_clear_error(tmp_path):
         ({"epochs": "3"}, "expected a whole number"),
         ({"epochs": 0}, "more than 0"),
         ({"model": "resnet"}, "small_cnn"),
+        ({"warmup": 1}, "expected less than 1, got 1"),
+        ({"warmup": -0.1}, "at least 0"),
         ({"dataset": "mnist"}, "fmnist_resilient"),
     ],
 )

@@ -11,6 +11,7 @@ import stand_in
 
 from fmnist_tfds import catalog, errors, input_pipeline
 from fmnist_tfds.training import config as training_config
+from fmnist_tfds.training import models
 from fmnist_tfds.training import train as training
 
 
@@ -24,7 +25,7 @@ class Begun(Exception):
 
     def __init__(self, model, train, options):
         super().__init__()
-        self.model, self.train, self.test = model, train, options["validation_data"]
+        self.model, self.train, self.held_out = model, train, options["validation_data"]
         self.options = options
 
     def first_epoch(self):
@@ -51,6 +52,7 @@ def begin(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", fit)
 
     def run(workdir=None, **changes):
+        changes = {"split": "train", "validation_split": "", **changes}
         where = workdir or tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         with pytest.raises(Begun) as caught:
             training.train_and_evaluate(stand_in.settings(data_dir, **changes), where)
@@ -104,13 +106,37 @@ def test_batch_size_and_epochs_decide_the_steps(begin):
     assert int(begun.train.cardinality()) == 42
 
 
-def test_evaluation_takes_every_test_image_in_order_by_its_own_batch_size(begin):
-    begun = begin(eval_batch_size=400, augment="flip")
-    assert [len(labels) for _, labels in begun.test] == [400, 400, 200]
-    images, labels = _joined(begun.test)
-    wanted, classes = stand_in.arrays("test")
-    np.testing.assert_array_equal(images[..., 0], wanted)
-    np.testing.assert_array_equal(labels, classes)
+def test_validation_is_on_the_hold_out_as_it_is_by_its_own_batch_size(begin):
+    begun = begin(
+        eval_batch_size=80, augment="flip", split="train[:800]", validation_split="train[800:]"
+    )
+    assert [len(labels) for _, labels in begun.held_out] == [80, 80, 40]
+    images, labels = _joined(begun.held_out)
+    wanted, classes = stand_in.arrays("train")
+    np.testing.assert_array_equal(images[..., 0], wanted[800:])
+    np.testing.assert_array_equal(labels, classes[800:])
+    trained_on, _ = begin(split="train[:800]").first_epoch()
+    genuine = {image.tobytes() for image in wanted[:800]}
+    assert {image.tobytes() for image in trained_on} == genuine
+
+
+def test_a_tenth_is_held_out_where_nothing_else_is_said(begin):
+    config = training_config.TrainingConfig()
+    begun = begin(split=config.split, validation_split=config.validation_split)
+    assert len(begun.first_epoch()[1]) == 900
+    assert len(_joined(begun.held_out)[1]) == 100
+
+
+def test_nothing_is_validated_where_nothing_is_held_out(begin):
+    assert begin(validation_split="").held_out is None
+
+
+@pytest.mark.parametrize("held_out", ["train[70%:]", "train"])
+def test_an_example_both_trained_on_and_held_out_is_refused(data_dir, tmp_path, held_out):
+    changes = {"split": "train[:80%]", "validation_split": held_out}
+    with pytest.raises(errors.ArgumentError, match="holds examples twice"):
+        training.train_and_evaluate(stand_in.settings(data_dir, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_and_test_images_are_normalised_by_the_training_split(begin):
@@ -120,7 +146,7 @@ def test_training_and_test_images_are_normalised_by_the_training_split(begin):
     seen = {}
     for normalize in ("unit", "standard"):
         begun = begin(normalize=normalize)
-        assert begun.first_epoch()[0].dtype == _joined(begun.test)[0].dtype == np.uint8
+        assert begun.first_epoch()[0].dtype == np.uint8
         first = begun.model.layers[0]
         seen[normalize] = [np.asarray(first(images)) for images in (train, test)]
     for images, unit in zip((train, test), seen["unit"], strict=True):
@@ -137,6 +163,19 @@ def test_learning_rate_falls_by_a_cosine_over_all_epochs(begin):
         found.append(float(optimizer.learning_rate))
     wanted = [0.125 * (1 + np.cos(np.pi * part)) for part in (0, 0.25, 0.5, 0.75, 1)]
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("schedule", "third"), [("cosine", 0.1875), ("linear", 1 / 6)])
+def test_learning_rate_rises_to_its_peak_in_the_warm_up_and_falls_to_nothing(
+    begin, schedule, third
+):
+    settings = {"learning_rate": 0.25, "epochs": 4, "warmup": 0.25}  # 40 steps
+    optimizer = begin(schedule=schedule, **settings).model.optimizer
+    found = []
+    for step in (0, 5, 10, 20, 25, 40):
+        optimizer.iterations.assign(step)
+        found.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(found, [0, 0.125, 0.25, third, 0.125, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +213,34 @@ def test_jit_compile_is_as_asked_and_else_where_a_gpu_is(begin, monkeypatch, gpu
 
 
 def test_model_is_the_one_asked_for(begin):
-    small, wide = (begin(model=name).model.count_params() for name in ("small_cnn", "wide_cnn"))
-    assert 0.3e6 < small < 0.5e6
+    names = ("small_cnn", "fast_cnn", "wide_cnn")
+    small, fast, wide = (begin(model=name).model.count_params() for name in names)
+    assert 0.3e6 < fast < small < 0.5e6
     assert 3.5e6 < wide < 4e6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fused_batch_normalization_is_that_of_keras(dtype):
+    """Outputs, gradients and moving statistics; the variance of what moves is Bessel's."""
+    import tensorflow as tf
+
+    pixels = keras.random.normal((64, 7, 7, 16), 3.0, 2.0, seed=0)
+    found = []
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]
+    for layer_class in (models._fused_batch_normalization(), keras.layers.BatchNormalization):
+        layer = layer_class(momentum=0.8, epsilon=1e-5, dtype=policy)
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            outputs = layer(pixels, training=True)
+            loss = tf.reduce_mean(tf.cast(outputs, "float32") ** 3)
+        gradients = tape.gradient(loss, [pixels, *layer.trainable_variables])
+        after = layer(pixels, training=False)
+        found.append([outputs, *gradients, *layer.non_trainable_variables, after])
+    tolerance = {"float32": 1e-3, "bfloat16": 3e-2}[dtype]
+    for ours, theirs in zip(*found, strict=True):
+        ours, theirs = (np.asarray(keras.ops.cast(a, "float32")) for a in (ours, theirs))
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * theirs.std())
 
 
 @pytest.mark.parametrize("wrong", ["train", "test"])

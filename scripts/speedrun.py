@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Time to accuracy: each configuration trained with several seeds in turn, a line of figures each.
+
+    python scripts/speedrun.py --data_dir=DIR --seeds=5 configs/speedrun.toml configs/training-cnn.toml
+
+Seconds are of the training alone, compiling and validation included; imports and loading are not.
+Every run is a process of its own, seed by seed over all configurations, so that a busy machine
+slows all of them. The data must be prepared. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+TRAIN = pathlib.Path(__file__).with_name("train.py")
+
+
+def main() -> int:
+    """Parses, trains, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("configs", nargs="+", type=pathlib.Path)
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, nargs="*", help="beats the configurations' epochs")
+    arguments = parser.parse_args()
+    epochs = arguments.epochs or [None]
+    runs = [(config, count) for config in arguments.configs for count in epochs]
+    found: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="speedrun-") as scratch:
+        for seed in range(1, arguments.seeds + 1):
+            for config, count in runs:
+                metrics = _trained(config, count, seed, arguments.data_dir, pathlib.Path(scratch))
+                name = f"{config.stem}, {metrics['epochs']} epochs"
+                figures = {key: metrics[key] for key in ("test_accuracy", "training_s")}
+                found.setdefault(name, []).append(figures)
+                print(f"seed {seed}: {_line(name, [figures])}", file=sys.stderr)
+    for name, all_of_it in found.items():
+        print(_line(name, all_of_it))
+    print(json.dumps(found))
+    return 0
+
+
+def _trained(
+    config: pathlib.Path, epochs: int | None, seed: int, data_dir: str, scratch: pathlib.Path
+) -> dict[str, float]:
+    """The metrics of one run.
+
+    Raises:
+        SystemExit: the training failed; it has said why.
+    """
+    text = re.sub(r"(?m)^seed *=.*$", "", config.read_text(encoding="utf-8"))
+    if epochs is not None:
+        text = re.sub(r"(?m)^epochs *=.*$", f"epochs = {epochs}", text)
+    changed = scratch / "config.toml"
+    changed.write_text(text.replace("[training]\n", f"[training]\nseed = {seed}\n", 1), "utf-8")
+    workdir = scratch / f"{config.stem}-{epochs}-{seed}"
+    command = [sys.executable, str(TRAIN), f"--config={changed}", f"--workdir={workdir}"]
+    done = subprocess.run(
+        [*command, f"--data_dir={data_dir}"], stdout=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    metrics: dict[str, float] = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+def _line(name: str, runs: list[dict[str, float]]) -> str:
+    accuracies = [100 * run["test_accuracy"] for run in runs]
+    seconds = statistics.median(run["training_s"] for run in runs)
+    spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
+    return f"{name}: {statistics.mean(accuracies):.2f}{spread} % in {seconds:.1f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Time to accuracy: each configuration trained with several seeds in turn, a line of figures each.
 
-    python scripts/speedrun.py --data_dir=DIR --seeds=5 configs/speedrun.toml configs/training-cnn.toml
+    python scripts/speedrun.py --data_dir=DIR configs/speedrun.toml configs/training-cnn.toml
 
 Seconds are of the training alone, compiling and validation included; imports and loading are not.
 Every run is a process of its own, seed by seed over all configurations, so that a busy machine

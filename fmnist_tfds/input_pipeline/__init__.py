@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fmnist_tfds.input_pipeline.arrays import numpy_batches
-    from fmnist_tfds.input_pipeline.device import make_device_train
     from fmnist_tfds.input_pipeline.on_device.fit import fit_on_device
     from fmnist_tfds.input_pipeline.pipeline import make_eval, make_train, pixel_statistics
     from fmnist_tfds.input_pipeline.preprocess import Preprocess
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "Preprocess": "preprocess",
     "fit_on_device": "on_device.fit",
-    "make_device_train": "device",
     "make_eval": "pipeline",
     "make_train": "pipeline",
     "numpy_batches": "arrays",
@@ -25,7 +23,6 @@ _HOMES = {
 __all__ = [
     "Preprocess",
     "fit_on_device",
-    "make_device_train",
     "make_eval",
     "make_train",
     "numpy_batches",

@@ -136,16 +136,6 @@ def test_equal_arguments_in_other_words_are_the_same_data_set(tiny, tmp_path):
     assert len(list(_restore(same, path))) == 77
 
 
-def test_device_indices_are_bound_to_their_arguments_as_well(tiny, tmp_path):
-    def indices(seed):
-        made = {"builder": tiny, "verify": False, "seed": seed}
-        return input_pipeline.make_device_train(25, **made)[0]
-
-    path = _save(indices(1), 3, tmp_path)
-    with pytest.raises(errors.ConfigError, match="seed=1; the one here has seed=2"):
-        _restore(indices(2), path)
-
-
 def test_a_checkpoint_manager_a_compiled_restore_and_a_copy_keep_the_owner(tiny, tmp_path):
     options = tf.train.CheckpointOptions(enable_async=True)
     checkpoint = tf.train.Checkpoint(iterator=iter(_make(tiny)), done=tf.Variable(3))

@@ -203,12 +203,6 @@ def test_a_stream_worker_of_few_blocks_is_told_so(tiny, many, arguments):
         _train(tiny, 10, shard=(9, 10), **arguments)
 
 
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_device_train_refuses_fewer_than_one_epoch(tiny, epochs):
-    with pytest.raises(errors.ArgumentError, match="epochs: expected at least 1"):
-        input_pipeline.make_device_train(10, builder=tiny, verify=False, epochs=epochs)
-
-
 @pytest.mark.parametrize("make", [input_pipeline.make_train, input_pipeline.make_eval])
 def test_gpus_are_hidden_from_tensorflow_under_another_backend(tiny, monkeypatch, make):
     hidden = []
@@ -427,51 +421,6 @@ def test_service_shuffles_and_draws_anew_under_a_global_seed(many, global_seed):
 def test_service_that_does_not_answer_is_named(tiny, closed_port):
     with pytest.raises(errors.ArgumentError, match=f"no tf.data dispatcher answers.*{closed_port}"):
         _train(tiny, service=f"grpc://127.0.0.1:{closed_port}")
-
-
-@pytest.fixture
-def policy(request):
-    """Sets Keras's dtype policy, and puts it back."""
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy(request.param)
-    yield request.param
-    keras.mixed_precision.set_dtype_policy(before)
-
-
-POLICIES = ["float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("policy", POLICIES, indirect=True)
-def test_device_train_gives_the_images_of_its_batches_under_every_policy(many, policy, split):
-    # bfloat16 holds integers exactly only to 256, float16 to 2,048: Sequential casts its input.
-    _, front = input_pipeline.make_device_train(64, builder=many, verify=False)
-    arguments = {"builder": many, "verify": False, "seed": 2, "split": split}
-    batches, _ = input_pipeline.make_device_train(10, **arguments)
-    model = keras.Sequential([front, keras.layers.Identity()])
-    dtype = policy.removeprefix("mixed_")
-    expected = input_pipeline.make_train(10, dtype=dtype, **arguments)
-    pairs = list(zip(batches.take(200), expected.take(200), strict=True))
-    assert pairs
-    for (tickets, labels), (images, labels_expected) in pairs:
-        np.testing.assert_array_equal(labels, labels_expected)
-        np.testing.assert_array_equal(
-            tf.cast(model(tickets), tf.float32), tf.cast(images, tf.float32)
-        )
-    assert not front.trainable_weights
-
-
-def test_device_images_of_another_data_set_are_never_taken_for_right_ones(tiny, many):
-    _, front = input_pipeline.make_device_train(10, builder=tiny, verify=False)
-    batches, _ = input_pipeline.make_device_train(10, builder=many, verify=False)
-    tickets, _ = next(iter(batches))
-    assert np.isnan(front(tickets)).all()
-
-
-def test_device_front_refuses_bare_numbers_of_examples(tiny):
-    _, front = input_pipeline.make_device_train(10, builder=tiny, verify=False)
-    with pytest.raises(ValueError, match="Expected shape"):
-        front(np.arange(10, dtype=np.int32))
 
 
 def test_array_record_is_read_resident_and_refused_as_a_stream(tmp_path):

@@ -89,10 +89,16 @@ def test_evaluation_data_is_proved_as_training_data_is(tmp_path, known):
         input_pipeline.make_eval(64, builder=builder, split="train")
 
 
+def _linear_model():
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
 def test_device_resident_data_is_proved_too(tmp_path, known):
     builder = _altered(tmp_path, "label")
     with pytest.raises(errors.ContentError):
-        input_pipeline.make_device_train(64, builder=builder)
+        input_pipeline.fit_on_device(_linear_model(), 64, builder=builder)
 
 
 def test_each_function_reads_its_own_split_unless_told_otherwise(tiny):
@@ -175,32 +181,6 @@ def test_drop_remainder_leaves_out_the_smaller_batch_alone(tiny, source):
     )
     assert [len(labels) for _, labels in batches] == [64] * (1000 // 64)
     assert batches.cardinality().numpy() == 1000 // 64
-
-
-def _device_images(tiny, seed):
-    batches, front = input_pipeline.make_device_train(
-        100, builder=tiny, verify=False, augment="flip_crop_cutout", seed=seed
-    )
-    # The order follows the seed as well: looked at for one example after the other.
-    tickets = np.concatenate([tickets.numpy() for tickets, _ in batches])
-    tickets = tickets[np.lexsort(tickets.T[::-1])]
-    return keras.ops.convert_to_numpy(front(tickets, training=True))
-
-
-def test_augmentation_on_the_device_follows_the_seed(tiny):
-    first = _device_images(tiny, 1)
-    np.testing.assert_array_equal(_device_images(tiny, 1), first)
-    changed = (_device_images(tiny, 2) != first).any(axis=(1, 2, 3))
-    assert changed.mean() > 0.8
-
-
-def test_device_front_normalises_by_that_data_set(tiny):
-    batches, front = input_pipeline.make_device_train(
-        100, builder=tiny, verify=False, normalize="standard"
-    )
-    pixels = np.concatenate([keras.ops.convert_to_numpy(front(t)) for t, _ in batches])
-    assert abs(pixels.mean()) < 1e-4
-    assert abs(pixels.std() - 1) < 1e-4
 
 
 def test_saved_model_remembers_mean_deviation_and_seed(tmp_path):

@@ -165,15 +165,6 @@ def test_slices_are_normalised_by_the_whole_training_split(tiny):
     np.testing.assert_allclose(found, (images[:100] - images.mean()) / images.std(), atol=1e-5)
 
 
-def test_device_train_takes_a_slice(tiny):
-    batches, front = input_pipeline.make_device_train(
-        50, builder=tiny, split="train[300:500]", verify=False
-    )
-    images = np.concatenate([np.asarray(front(tickets)) for tickets, _ in batches])
-    numbers = conftest.numbers(np.rint(images * 255).astype(np.uint8))
-    assert sorted(numbers) == list(range(300, 500))
-
-
 @pytest.mark.parametrize(
     ("split", "message"),
     [

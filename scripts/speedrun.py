@@ -4,8 +4,9 @@
     python scripts/speedrun.py --data_dir=DIR configs/speedrun.toml configs/training-cnn.toml
 
 Seconds are of the training alone, compiling and validation included; imports and loading are not.
-Every run is a process of its own, seed by seed over all configurations, so that a busy machine
-slows all of them. The data must be prepared. The last line is JSON.
+A ± is the standard deviation. Every run is a process of its own, seed by seed over all
+configurations, so that a busy machine slows all of them. The data must be prepared. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 
+KEYS = ("test_accuracy", "test_accuracy_with_flips", "training_s")
 TRAIN = pathlib.Path(__file__).with_name("train.py")
 
 
@@ -38,7 +41,7 @@ def main() -> int:
             for config, count in runs:
                 metrics = _trained(config, count, seed, arguments.data_dir, pathlib.Path(scratch))
                 name = f"{config.stem}, {metrics['epochs']} epochs"
-                figures = {key: metrics[key] for key in ("test_accuracy", "training_s")}
+                figures = {key: metrics[key] for key in KEYS if metrics[key] is not None}
                 found.setdefault(name, []).append(figures)
                 print(f"seed {seed}: {_line(name, [figures])}", file=sys.stderr)
     for name, all_of_it in found.items():
@@ -72,10 +75,16 @@ def _trained(
 
 
 def _line(name: str, runs: list[dict[str, float]]) -> str:
-    accuracies = [100 * run["test_accuracy"] for run in runs]
     seconds = statistics.median(run["training_s"] for run in runs)
-    spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
-    return f"{name}: {statistics.mean(accuracies):.2f}{spread} % in {seconds:.1f} s"
+    line = f"{name}: {_spread(run['test_accuracy'] for run in runs)} in {seconds:.1f} s"
+    flipped = [run["test_accuracy_with_flips"] for run in runs if "test_accuracy_with_flips" in run]
+    return f"{line}; with test-time flips {_spread(flipped)}" if flipped else line
+
+
+def _spread(accuracies: Iterable[float]) -> str:
+    shares = [100 * accuracy for accuracy in accuracies]
+    deviation = f" ± {statistics.stdev(shares):.2f}" if len(shares) > 1 else ""
+    return f"{statistics.mean(shares):.2f}{deviation} %"
 
 
 if __name__ == "__main__":

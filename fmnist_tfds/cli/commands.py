@@ -154,9 +154,9 @@ def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=flags.count,
-        default=5,
+        default=4,
         metavar="N",
-        help="passes over the training images; 5",
+        help="passes over the training images; 4",
     )
 
 

@@ -27,6 +27,9 @@ class TrainingConfig:
         learning_rate: the peak of its schedule.
         schedule: how it falls from there to 0: "cosine" or "linear".
         warmup: the part of all steps in which the learning rate rises to its peak, 0 to below 1.
+        label_smoothing: the part of the loss that goes to all classes alike, 0 to below 1.
+        test_time_flips: whether metrics.json gets a second accuracy, of each test image and its
+            mirror image together; the first stays that of the saved model alone.
         seed: of the shuffling, the augmentation and the initial weights.
         augment: what `make_train` takes, or "" for none.
         normalize: "unit" or "standard".
@@ -47,6 +50,8 @@ class TrainingConfig:
     learning_rate: float = schema.positive(2e-3)
     schedule: Literal["cosine", "linear"] = "cosine"
     warmup: float = schema.fraction(0.0)
+    label_smoothing: float = schema.fraction(0.0)
+    test_time_flips: bool = False
     seed: int = 0
     augment: str = ""
     normalize: Literal["unit", "standard"] = "standard"

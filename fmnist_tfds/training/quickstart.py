@@ -116,6 +116,7 @@ def _config(dataset: str, data_dir: str, epochs: int) -> training_config.Trainin
         learning_rate=8e-3,
         schedule="linear",
         warmup=0.2,
+        label_smoothing=0.1,
         augment="altflip" if epochs > 1 else "flip",
     )
 

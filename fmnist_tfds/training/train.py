@@ -68,6 +68,8 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     builder = prepared.find_builder(config.dataset, config.data_dir or None, None)
     # Pixels as they are: the model normalises, so that nobody who uses it has to.
     pixels: dict[str, Any] = {"builder": builder, "dtype": "uint8", "verify": config.verify}
+    # Keras smooths one-hot labels alone.
+    labels = "one-hot" if config.label_smoothing else "int64"
     held_out = _hold_out(builder, config)
     training = functools.partial(
         input_pipeline.make_train,
@@ -78,6 +80,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
         source=config.source,
         epochs=config.epochs,
         drop_remainder=True,
+        labels=labels,
         **pixels,
     )
     train = training()
@@ -87,7 +90,9 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     validation = None
     if held_out:
         batch_size = min(config.eval_batch_size, held_out)
-        validation = input_pipeline.make_eval(batch_size, split=config.validation_split, **pixels)
+        validation = input_pipeline.make_eval(
+            batch_size, split=config.validation_split, labels=labels, **pixels
+        )
     # Now already: data that is not genuine is found before the training, not after it.
     test = input_pipeline.make_eval(config.eval_batch_size, **pixels)
     steps = int(train.cardinality()) // config.epochs
@@ -125,6 +130,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
         "data": dataset.data_name,
         "test_accuracy": float(np.trace(confusion) / confusion.sum()),
         "test_examples": int(confusion.sum()),
+        "test_accuracy_with_flips": _with_flips(saved, test) if config.test_time_flips else None,
         "validation_accuracy": history[-1].get("val_accuracy"),
         "validation_examples": held_out,
         "receipt_sha256": _receipt_sha256(builder),
@@ -151,9 +157,14 @@ def _compile(model: Any, config: training_config.TrainingConfig, *, steps: int, 
     import keras
 
     schedule = _schedule(config, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if config.label_smoothing:
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing
+        )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=loss,
         metrics=["accuracy"],
         jit_compile=jit if config.jit_compile == "auto" else config.jit_compile == "on",
     )
@@ -187,6 +198,19 @@ def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
         predicted = np.asarray(model.predict_on_batch(images)).argmax(axis=-1)
         np.add.at(counts, (np.asarray(labels), predicted), 1)
     return counts
+
+
+def _with_flips(model: Any, test: Any) -> float:
+    """The accuracy of the sum of the logits of each image and of its mirror image."""
+    right = total = 0
+    for images, labels in test:
+        pixels = np.asarray(images)
+        logits = sum(
+            np.asarray(model.predict_on_batch(seen)) for seen in (pixels, pixels[:, :, ::-1])
+        )
+        right += int(np.sum(np.argmax(logits, axis=-1) == np.asarray(labels)))
+        total += len(pixels)
+    return right / total
 
 
 def _hold_out(builder: Any, config: training_config.TrainingConfig) -> int:

@@ -50,6 +50,7 @@ def test_training_evaluates_every_test_image_and_says_which_data(data_dir, tmp_p
     assert metrics == found.metrics
     assert metrics["data"] == "synthetic"
     assert metrics["receipt_sha256"] is None, "the stand-in was fetched from nowhere"
+    assert metrics["test_accuracy_with_flips"] is None
     assert metrics["validation_examples"] == EXAMPLES // 10
     assert metrics["validation_accuracy"] == found.history[-1]["val_accuracy"]
     labels = generator.generate("test")[1][:EXAMPLES]

@@ -120,6 +120,20 @@ def test_validation_is_on_the_hold_out_as_it_is_by_its_own_batch_size(begin):
     assert {image.tobytes() for image in trained_on} == genuine
 
 
+def test_smoothed_labels_give_a_tenth_of_the_loss_to_all_classes(begin):
+    plain, smooth = begin(), begin(label_smoothing=0.1)
+    images, classes = plain.first_epoch()
+    same, one_hot = smooth.first_epoch()
+    np.testing.assert_array_equal(same, images)
+    np.testing.assert_array_equal(one_hot, np.eye(10)[classes])
+    logits = np.random.default_rng(0).normal(size=(len(classes), 10)).astype(np.float32)
+    likelihoods = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = -np.mean(likelihoods[np.arange(len(classes)), classes])
+    assert float(plain.model.loss(classes, logits)) == pytest.approx(wanted, rel=1e-5)
+    wanted = 0.9 * wanted - 0.1 * np.mean(likelihoods)
+    assert float(smooth.model.loss(one_hot, logits)) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_tenth_is_held_out_where_nothing_else_is_said(begin):
     config = training_config.TrainingConfig()
     begun = begin(split=config.split, validation_split=config.validation_split)
@@ -297,6 +311,20 @@ def test_confusion_matrix_has_a_row_for_each_true_class():
     wanted = np.zeros((10, 10), np.int64)
     wanted[3, 3] = wanted[4, 3] = wanted[4, 9] = 1
     np.testing.assert_array_equal(counts, wanted)
+
+
+def test_test_time_flips_add_up_the_logits_of_an_image_and_its_mirror_image():
+    class Says:
+        """Class 0 for a pixel on the left, by 3; class 1 for one on the right, by 2."""
+
+        def predict_on_batch(self, images):
+            return images[:, 0, [0, -1], 0] * np.array([3.0, 2.0])
+
+    left, right = np.zeros((2, 1, 2, 1))
+    left[0, 0] = right[0, 1] = 1
+    batches = [(np.stack([left, right]), np.array([0, 1])), (left[None], np.array([1]))]
+    assert training.confusion_matrix(Says(), batches).trace() == 2
+    assert training._with_flips(Says(), batches) == 1 / 3
 
 
 def _toml_table(name: str) -> dict:

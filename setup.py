@@ -30,6 +30,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.0",
         "filelock>=3.12",
+        "google-crc32c>=1.7",
         # etils >= 1.14 no longer brings it, TFDS 4.9.10 imports it without declaring it:
         # without it no custom dataset can be built on a clean install.
         "importlib_resources>=6.0",

@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -35,3 +36,13 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes `target` a copy of `source`, never a link: it must not depend on that file.
+
+    Raises:
+        OSError: one cannot be read, or the other not be written.
+    """
+    with source.open("rb") as stream, replacing(target) as sink:
+        shutil.copyfileobj(stream, sink)

@@ -130,8 +130,7 @@ class _Ladder:
 
     def _give_up(self, missing: list[artifacts.Artifact]) -> None:
         if self._options.offline:
-            off = causes.named("offline")
-            attempt = results.Attempt("the network", "failed", off.cause, evidence=off.evidence)
+            attempt = results.failed("the network", causes.named("offline"))
             for file in missing:
                 self._attempts[file.name].append(attempt)
         self._error = self._error or failure_message.obtain_error(
@@ -297,8 +296,7 @@ class _Ladder:
                 assert had.path is not None
                 target = out / file.name
                 if not (target.exists() and target.samefile(had.path)):
-                    with had.path.open("rb") as source, atomic_file.replacing(target) as copy:
-                        shutil.copyfileobj(source, copy)
+                    atomic_file.copy(had.path, target)
                 self._files[file.name] = dataclasses.replace(had, path=target)
             receipts.write_json(out / receipts.NAME, self._receipt())
         except OSError as error:

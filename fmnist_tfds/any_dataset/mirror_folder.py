@@ -13,7 +13,6 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +74,7 @@ def copied(result: results.Result, out: pathlib.Path) -> results.Result:
         out.mkdir(parents=True, exist_ok=True)
         for name, file in result.files.items():
             if file.path is not None:
-                _copy(file.path, out / name)
+                atomic_file.copy(file.path, out / name)
                 files[name] = dataclasses.replace(file, path=out / name)
         receipts.write_json(out / receipts.NAME, result.receipt)
     except OSError as error:
@@ -146,13 +145,8 @@ def _place(
                 continue
             except OSError:  # no hard links on that file system: a copy
                 origin = source
-        _copy(origin, target)
-
-
-def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Never a link to the cache: who serves a folder must not depend on it."""
-    with source.open("rb") as stream, atomic_file.replacing(target) as copy:
-        shutil.copyfileobj(stream, copy)
+        # Never a link to the cache: who serves a folder must not depend on it.
+        atomic_file.copy(origin, target)
 
 
 def _unwritable(out: pathlib.Path, error: OSError) -> errors.StoreError:

@@ -198,7 +198,7 @@ def make(
 def is_ours(url: str) -> bool:
     """True if the original `url` can be fetched here: plain HTTP without a page to confirm."""
     parts = urllib.parse.urlsplit(url)
-    return parts.scheme in settings.HTTP_SCHEMES and parts.hostname != "drive.google.com"
+    return parts.scheme in urls.HTTP_SCHEMES and parts.hostname != "drive.google.com"
 
 
 def artifact_of(url: str, info: UrlInfo | None) -> artifacts.Artifact | None:

@@ -7,13 +7,10 @@ are tried in order, and what was rewritten is not rewritten again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fmnist_tfds import errors
 from fmnist_tfds.config import schema, settings
-
-Error = Callable[[str, str], errors.ConfigError]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +18,7 @@ class _Table:
     to: list[str]
 
 
-def read(tables: Sequence[Any], error: Error) -> tuple[settings.Rewrite, ...]:
+def read(tables: Sequence[Any], error: schema.Error) -> tuple[settings.Rewrite, ...]:
     """The [[rewrites]] of a TOML file, checked.
 
     Args:

@@ -14,8 +14,7 @@ from typing import Literal
 from fmnist_tfds import artifacts
 from fmnist_tfds.config import schema, urls
 
-LOCAL_SCHEMES = ("file",)
-HTTP_SCHEMES = ("http", "https")
+_LOCAL_SCHEMES = ("file",)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,9 +68,19 @@ class Mirror:
         return urllib.parse.urlsplit(self.url).scheme.lower()
 
     @property
+    def title(self) -> str:
+        """What messages call it: its name in the TOML file, else its URL, masked."""
+        return self.name or urls.mask_url(self.url)
+
+    @property
+    def is_http(self) -> bool:
+        """True for http and https."""
+        return self.scheme in urls.HTTP_SCHEMES
+
+    @property
     def is_local(self) -> bool:
         """True where reading it opens no socket of ours."""
-        return self.scheme in LOCAL_SCHEMES
+        return self.scheme in _LOCAL_SCHEMES
 
     def url_for(self, file: artifacts.Artifact) -> str:
         """The URL of one file."""
@@ -221,7 +230,7 @@ class Settings:
 
     def _proxy(self, mirror: Mirror, url: urllib.parse.SplitResult) -> tuple[str | None, str]:
         if mirror.proxy is not None:
-            return mirror.proxy or None, f"mirror {mirror.name or urls.mask_url(mirror.url)}"
+            return mirror.proxy or None, f"mirror {mirror.title}"
         host, port = url.hostname or "", urls.port_of(url)
         if urls.bypasses_proxy(host, port, self.environment.no_proxy):
             return None, "NO_PROXY"

@@ -5,16 +5,18 @@ Source: RFC 3986 for the parts of a URL.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import pathlib
 import re
 import urllib.parse
+import urllib.request
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.config import home
+from fmnist_tfds.config import home, schema
 
-_PORTS = {"http": 80, "https": 443}
+HTTP_SCHEMES = ("http", "https")
+_SOCKS_SCHEMES = ("socks4", "socks4a", "socks5", "socks5h")
+_PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS_SCHEMES, 1080)}
 PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\}")
 PLACEHOLDERS = ("filename", "sha256", "md5", "sha1", "sha1_git", "size", "url_sha256")
 
@@ -24,13 +26,23 @@ def is_template(url: str) -> bool:
     return PLACEHOLDER.search(url) is not None
 
 
+def default_port(scheme: str) -> int | None:
+    """The port of http, https and SOCKS URLs that name none; None for other schemes."""
+    return _PORTS.get(scheme.lower())
+
+
 def port_of(url: urllib.parse.SplitResult) -> int | None:
     """The port that `url` names, else its scheme's default, if it has one.
 
     Raises:
         ValueError: the port is no number up to 65535.
     """
-    return url.port or _PORTS.get(url.scheme.lower())
+    return url.port or default_port(url.scheme)
+
+
+def local_path(url: str) -> pathlib.Path:
+    """The path that a file:// URL names."""
+    return pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
 
 
 def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> str:
@@ -46,7 +58,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
     """
     for name in PLACEHOLDER.findall(entry):
         if name not in PLACEHOLDERS:
-            nearest = difflib.get_close_matches(name, PLACEHOLDERS, n=1, cutoff=0.0)[0]
+            nearest = schema.nearest(name, PLACEHOLDERS)
             valid = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
             raise errors.ConfigError(
                 f"{where}: unknown placeholder {{{name}}}",
@@ -78,7 +90,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
             f"{where}: credentials in a URL: {mask_proxy(entry)}",
             hint="name the mirror in a TOML file and give it auth = { type = … }",
         )
-    if parts.scheme in _PORTS and not parts.hostname:
+    if parts.scheme in HTTP_SCHEMES and not parts.hostname:
         raise errors.ConfigError(f"{where}: no host in {scheme}://***")
     for old, new in (pair for each in catalog.DATASETS.values() for pair in each.moved):
         gone = urllib.parse.urlsplit(old)
@@ -119,7 +131,7 @@ def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
     return False
 
 
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_PROXY_SCHEMES = (*HTTP_SCHEMES, *_SOCKS_SCHEMES)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)]+")
 # As urllib3 shows it: "Max retries exceeded with url: /a.gz?sig=…".
 _QUERY = re.compile(r"(/[^\s'\"<>?]*)\?[^\s'\"<>)]+")

@@ -85,7 +85,7 @@ def request(
     return "\n".join(lines) + "\n"
 
 
-_Entry = tuple[str, int, str, str]  # host, port, scheme, why
+_Entry = tuple[str, int | None, str, str]  # host, port, scheme, why
 
 
 def _entries(source: findings.Source) -> list[_Entry]:
@@ -105,8 +105,8 @@ def _entry(url: str, why: str) -> _Entry:
     try:
         port = urls.port_of(parts)
     except ValueError:  # masked: a server put a secret there
-        port = None
-    return parts.hostname or "", port or 443, scheme.upper(), why
+        port = urls.default_port(scheme)
+    return parts.hostname or "", port, scheme.upper(), why
 
 
 def _fewest(

@@ -7,20 +7,18 @@ Source: RFC 1952 (gzip header), RFC 9110 section 14 (Range).
 from __future__ import annotations
 
 import dataclasses
-import email.utils
 import http.client
 import struct
 
 import urllib3.exceptions
 
 from fmnist_tfds import artifacts, catalog
+from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import redirects, request, second_look
-from fmnist_tfds.formats import identify
+from fmnist_tfds.formats import gzip_file, identify
 
 _ASKED_BYTES = 64
-_READ_BYTES = 8192
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,12 +45,10 @@ def whole(order: request.Request, delivery: request.Reply) -> causes.Explanation
         return None
     if identity.is_genuine:
         return causes.named("wrong-content", identity.detail)
-    with order.part.open("rb") as stream:
-        start = stream.read(_READ_BYTES)
     return responses.from_identity(
         identity.verdict,
         identity.detail,
-        body_start=start,
+        body_start=identify.head_of(order.part),
         headers=delivery.headers,
         url=order.url,
     )
@@ -78,7 +74,7 @@ def _look(order: request.Request, delivery: request.Reply) -> Beginning:
             return Beginning(_about(order, delivery.problem))
         with response:
             status = response.status_code
-            wanted = _ASKED_BYTES if status in (200, 206) else _READ_BYTES
+            wanted = _ASKED_BYTES if status in (200, 206) else identify.HEAD_BYTES
             start = bytes(response.raw.read(wanted, decode_content=False))
             if status not in (200, 206):
                 why = responses.from_response(
@@ -102,18 +98,16 @@ def _look(order: request.Request, delivery: request.Reply) -> Beginning:
 
 def clock_skew_s(date: str, now_s: float) -> float | None:
     """Seconds that `now_s` is ahead of a Date header; None where that cannot be read."""
-    try:
-        return round(now_s - email.utils.parsedate_to_datetime(date).timestamp(), 1)
-    except (ValueError, OverflowError):  # no date, or one beyond the calendar
-        return None
+    sent_s = request.moment_s(date)
+    return None if sent_s is None else round(now_s - sent_s, 1)
 
 
 def header_of(file: catalog.SourceFile) -> bytes:
     """The canonical .gz's first bytes as far as they are known; the magic alone where none is."""
     if not file.gzip_mtime:
-        return _GZIP_MAGIC
+        return gzip_file.MAGIC
     name = file.payload_name.encode() + b"\0"
-    return _GZIP_MAGIC + b"\x08\x08" + struct.pack("<I", file.gzip_mtime) + b"\x00\x03" + name
+    return gzip_file.MAGIC + b"\x08\x08" + struct.pack("<I", file.gzip_mtime) + b"\x00\x03" + name
 
 
 def _judged(file: artifacts.Artifact, start: bytes, content_range: str, status: int) -> Beginning:
@@ -125,14 +119,12 @@ def _judged(file: artifacts.Artifact, start: bytes, content_range: str, status: 
         odd = is_ranged and size.isdigit() and file.size_bytes and int(size) != file.size_bytes
         note = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}" if odd else ""
         return Beginning(None, is_ranged, note)
-    if start.startswith(_GZIP_MAGIC):
+    if start.startswith(gzip_file.MAGIC):
         return Beginning(None, is_ranged, f"{file.name} is compressed anew there")
-    magic = bytes((0, 0, 8, len(file.shape)))
-    if start.startswith(magic + struct.pack(f">{len(file.shape)}I", *file.shape)):
+    if identify.idx_shape(start) == file.shape:
         return Beginning(None, is_ranged, f"{file.name} is decompressed there")
-    if start.lstrip()[:1] == b"<":
-        page = responses.from_response(200, {}, start, url="", route=request.Reply().route)
-        return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
+    if page := _page(file, start):
+        return page
     seen = f"{file.name} {identify.beginning(start)}; gzip starts with 1f 8b"
     return Beginning(causes.named("wrong-content" if start else "truncated", seen))
 
@@ -141,13 +133,20 @@ def _judged_by_size(
     file: artifacts.Artifact, start: bytes, size: str, *, is_ranged: bool
 ) -> Beginning:
     """Of a file that only size and digest are known of, its beginning proves nothing."""
-    if identify.is_document(start):
-        page = responses.from_response(200, {}, start, url="", route=request.Reply().route)
-        return Beginning(causes.named(page.cause, f"{file.name}: a web page came instead"))
+    if page := _page(file, start):
+        return page
     if is_ranged and size.isdigit() and int(size) != file.size_bytes:
         seen = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}"
         return Beginning(causes.named("wrong-content", seen))
     return Beginning(None, is_ranged)
+
+
+def _page(file: artifacts.Artifact, start: bytes) -> Beginning | None:
+    """What a web page or error document says in place of the file; None if `start` is neither."""
+    if not identify.is_document(start):
+        return None
+    why = responses.from_response(200, {}, start, url="", route=settings.Route())
+    return Beginning(causes.named(why.cause, f"{file.name}: a web page came instead"))
 
 
 def _about(order: request.Request, why: causes.Explanation | None) -> causes.Explanation:

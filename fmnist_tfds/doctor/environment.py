@@ -5,7 +5,6 @@ The caller hands the variables over; CA files are looked at on disk, nothing els
 
 from __future__ import annotations
 
-import ipaddress
 import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -96,7 +95,7 @@ def _no_proxy(found: settings.Settings) -> Iterator[findings.Finding]:
         return
     for mirror in found.mirrors:
         host = urllib.parse.urlsplit(mirror.url).hostname or ""
-        if mirror.is_local or mirror.proxy is not None or not _is_outside(host):
+        if mirror.is_local or mirror.proxy is not None or not certificates.is_public(host):
             continue
         if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(
@@ -115,10 +114,3 @@ def _addresses(found: settings.Settings) -> Iterator[findings.Finding]:
             yield findings.Finding(mirror.name or "mirrors", f"{shown}: {problem}", remedy)
     for note in found.notes:
         yield findings.Finding("mirrors", note, "correct it where it is written")
-
-
-def _is_outside(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return certificates.is_public(host)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fmnist_tfds.download.diagnosis import causes
 
-STAGES = ("dns", "tcp", "proxy", "tls", "http", "range", "content")
+STAGES: tuple[str, ...] = get_args(causes.Stage)
 Outcome = Literal["ok", "failed", "skipped", "not reached"]
-Owner = Literal[
-    "", "this machine", "own line", "proxy", "interception", "server", "passing disturbance"
-]
+Owner = Literal["", "passing disturbance"] | causes.Owner
 
 OWNERS: Mapping[str, str] = {
     "this machine": "a setting, file or clock of this machine",

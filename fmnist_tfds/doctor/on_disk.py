@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pathlib
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 
 from fmnist_tfds import artifacts, errors
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import settings, urls
 from fmnist_tfds.doctor import findings
 from fmnist_tfds.download import local_folder
 from fmnist_tfds.download.diagnosis import causes
@@ -84,8 +82,7 @@ class Folder:
         return self._result
 
     def _why_not(self, file: artifacts.Artifact) -> causes.Explanation | None:
-        parts = urllib.parse.urlsplit(self._mirror.url_for(file))
-        path = pathlib.Path(urllib.request.url2pathname(parts.path))
+        path = urls.local_path(self._mirror.url_for(file))
         try:
             identity = identify.identify(path, dataset=self._dataset, expected=file)
         except FileNotFoundError:

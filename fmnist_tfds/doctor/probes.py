@@ -101,7 +101,7 @@ class Probe:
             self._watch.close()
 
     def _look(self) -> None:
-        if self._mirror.scheme in settings.HTTP_SCHEMES:
+        if self._mirror.is_http:
             self._over_http()
         else:
             self._skip("dns", "tcp", "proxy", "tls", "range")
@@ -116,7 +116,7 @@ class Probe:
         why = self._why
         is_malformed = self._owner == "this machine"
         problem, instead = mirror_urls.problem_of(self._mirror.url)
-        is_http = self._mirror.scheme in settings.HTTP_SCHEMES
+        is_http = self._mirror.is_http
         proxy = self._route.proxy
         return findings.Source(
             url=urls.mask_url(self._mirror.url),
@@ -196,7 +196,7 @@ class Probe:
         self._learn(delivery)
         if delivery.problem:
             stage = self._stage_of(delivery.problem.cause, is_reading=delivery.status == 200)
-            raise Failed(stage, self._after_redirect(self._looked_again(delivery.problem)))
+            raise Failed(stage, self._after_redirect(delivery.problem))
         status = f"status {delivery.status}" if delivery.status else "read"
         self._stages["http"] = findings.Stage("http", "ok", (first - start) * 1000, status)
         self._refuse_a_crawl(end - first)
@@ -271,12 +271,6 @@ class Probe:
         stage = "http" if self._hops else causes.CAUSES[cause].stage or met_in
         skipped = stage in self._stages and self._stages[stage].outcome == "skipped"
         return "http" if skipped else stage
-
-    def _looked_again(self, why: causes.Explanation) -> causes.Explanation:
-        if self._hops or why.cause != "reset":
-            return why
-        url = self._mirror.url_for(self._small)
-        return handshake.last_words(url, self._route, self._options.network) or why
 
     def _after_redirect(self, why: causes.Explanation) -> causes.Explanation:
         if not self._hops:

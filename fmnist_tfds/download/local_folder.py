@@ -54,26 +54,21 @@ def find(folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.Arti
 
 
 def _failed(path: pathlib.Path, why: causes.Explanation) -> results.Attempt:
-    return results.Attempt(
-        url=str(path),
-        outcome="failed",
-        cause=why.cause,
-        evidence=why.evidence,
-        remedy="put the four original files there; `fmnist-tfds verify` says what a file is",
-    )
+    remedy = "put the four original files there; `fmnist-tfds verify` says what a file is"
+    return results.failed(str(path), why, remedy)
 
 
 def _why(
     path: pathlib.Path, file: artifacts.Artifact, identity: identify.Identity
 ) -> causes.Explanation:
-    if identity.is_genuine:
-        return causes.named("wrong-content", f"expected {file.name}, found {identity.detail}")
-    with path.open("rb") as stream:
-        start = stream.read(8192)
-    if identity.verdict == "html":
+    if identity.is_genuine or identity.verdict == "html":
         return causes.named("wrong-content", f"expected {file.name}, found {identity.detail}")
     return responses.from_identity(
-        identity.verdict, identity.detail, body_start=start, headers={}, url=path.as_uri()
+        identity.verdict,
+        identity.detail,
+        body_start=identify.head_of(path),
+        headers={},
+        url=path.as_uri(),
     )
 
 
@@ -81,7 +76,9 @@ def _candidates(
     folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.ArtifactSet
 ) -> list[pathlib.Path]:
     try:
-        children = [p for p in itertools.islice(sorted(folder.iterdir()), 10_000) if p.is_dir()]
+        children = [
+            p for p in itertools.islice(sorted(folder.iterdir()), _MOST_ENTRIES) if p.is_dir()
+        ]
     except OSError:
         children = []
     if not isinstance(file, catalog.SourceFile) or not isinstance(dataset, catalog.Catalog):

@@ -44,6 +44,17 @@ class Attempt:
         return {key: value for key, value in fields if value or key not in _LEFT_OUT_IF_EMPTY}
 
 
+def failed(url: str, why: causes.Explanation, remedy: str = "") -> Attempt:
+    """A failed attempt that moved no bytes.
+
+    Args:
+        url: masked.
+        why: cause and evidence; its own remedy is left out.
+        remedy: what the user can do, where there is something to say.
+    """
+    return Attempt(url, "failed", why.cause, evidence=why.evidence, remedy=remedy)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileResult:
     """The result for one file.

@@ -73,7 +73,7 @@ def write_own(payload: bytes, file: catalog.SourceFile, target: pathlib.Path) ->
 
 
 def _header(file: catalog.SourceFile) -> bytes:
-    fixed = struct.pack("<2sBBIBB", b"\x1f\x8b", 8, _FNAME, file.gzip_mtime, 0, _UNIX)
+    fixed = struct.pack("<2sBBIBB", MAGIC, 8, _FNAME, file.gzip_mtime, 0, _UNIX)
     return fixed + file.payload_name.encode("ascii") + b"\0"
 
 

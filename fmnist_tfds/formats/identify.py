@@ -20,13 +20,15 @@ from fmnist_tfds.formats import gzip_file
 _LAYERS = 3
 _MAGIC_BYTES = 4
 _TEXT = frozenset(range(0x20, 0x7F)) | set(b"\t\r\n")
-_LFS = b"version https://git-lfs.github.com/spec/v1"
+LFS_POINTER = b"version https://git-lfs"
+_IDX_MAGIC = b"\0\0\x08"
+# So much of a file is enough to recognise what is not data.
+HEAD_BYTES = 8192
 _HTML = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*|<\?xml[^>]*\?>\s*)*<(?:!doctype html|html|head)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _CLOUD_ERROR = re.compile(rb"<Error\b[^>]*>.*?<Code>\s*([^<]+?)\s*</Code>", re.DOTALL)
-_HEAD_BYTES = 8192
 _CHUNK_BYTES = 1 << 20
 
 
@@ -118,15 +120,41 @@ def starts_with(path: pathlib.Path, file: artifacts.Artifact) -> bool:
     return digest.hexdigest() == file.sha256
 
 
+def head_of(path: pathlib.Path) -> bytes:
+    """The first bytes of a file, at most HEAD_BYTES.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
 def is_document(head: bytes) -> bool:
     """True if a file that begins with `head` is a web page, an error document or a pointer."""
     return _document(head) is not None
 
 
+def may_begin(head: bytes, file: artifacts.Artifact) -> bool:
+    """True if `head` may be the beginning of `file`, in a form that is accepted."""
+    if isinstance(file, catalog.SourceFile):
+        return head.startswith((gzip_file.MAGIC, _IDX_MAGIC))
+    return bool(head) and not is_document(head)
+
+
+def impostor(data: bytes, dataset: artifacts.ArtifactSet) -> artifacts.Impostor | None:
+    """The known other data set that these bytes are a file of, or None."""
+    digests = {
+        (name, hashlib.new(name, data, usedforsecurity=False).hexdigest())
+        for name in {name for known in dataset.impostors for name, _ in known.digests}
+    }
+    return next((known for known in dataset.impostors if digests & known.digests), None)
+
+
 def _pinned(path: pathlib.Path, expected: artifacts.Artifact) -> Identity:
     """What a file is that only size and digest are known of; read in pieces, for it may be big."""
     with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+        head = stream.read(HEAD_BYTES)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = stream.tell()
@@ -161,9 +189,8 @@ def _examine(
         return Identity("unknown", size, None), data
     if not data:
         return Identity("truncated", "an empty file", None), data
-    impostor = _impostor(data, dataset)
     wrapper, problem, layers = "", "", 0
-    while impostor is None:
+    while (known := impostor(data, dataset)) is None:
         digest = hashlib.sha256(data).hexdigest()
         for file in dataset.files:
             if digest == file.payload_sha256:
@@ -177,9 +204,8 @@ def _examine(
         data, problem = unpacked.data, unpacked.problem
         if document := _document(data):
             return dataclasses.replace(document, detail=f"{document.detail}, compressed"), data
-        impostor = _impostor(data, dataset)
-    if impostor is not None:
-        return impostor, data
+    if known is not None:
+        return Identity(known.verdict, f"{known.title}, not {dataset.title}", None), data
     return _damaged(data, problem, layers, dataset, expected), data
 
 
@@ -221,27 +247,15 @@ def page_title(head: bytes) -> str | None:
 
 
 def _document(data: bytes) -> Identity | None:
-    head = data[:_HEAD_BYTES]
+    head = data[:HEAD_BYTES]
     if found := _CLOUD_ERROR.search(head):
         code = found.group(1)[:60].decode("utf-8", "replace")
         return Identity("cloud-error", f"an error document of an object store: {code}", None)
     if (title := page_title(head)) is not None:
         called = f" titled {title[:80]!r}" if title else ""
         return Identity("html", f"a web page{called}", None)
-    if head.lstrip().startswith(_LFS):
+    if head.lstrip().startswith(LFS_POINTER):
         return Identity("lfs-pointer", "a Git LFS pointer instead of the file", None)
-    return None
-
-
-def _impostor(data: bytes, dataset: catalog.Catalog) -> Identity | None:
-    digests = {
-        (name, hashlib.new(name, data, usedforsecurity=False).hexdigest())
-        for name in ("md5", "sha1", "sha256")
-    }
-    for impostor in dataset.impostors:
-        if digests & impostor.digests:
-            detail = f"{impostor.title}, not {dataset.title}"
-            return Identity(impostor.verdict, detail, None)
     return None
 
 
@@ -263,7 +277,7 @@ def _damaged(
         return Identity("truncated", detail, None)
     if problem:
         return Identity("corrupt", problem, None)
-    shape = _idx_shape(data)
+    shape = idx_shape(data)
     if shape is None:
         return Identity("unknown", f"{where} {beginning(data)}", None)
     promised = 4 + 4 * len(shape) + math.prod(shape)
@@ -275,8 +289,9 @@ def _damaged(
     )
 
 
-def _idx_shape(data: bytes) -> tuple[int, ...] | None:
-    if len(data) < 8 or data[:3] != b"\0\0\x08" or data[3] not in (1, 3):
+def idx_shape(data: bytes) -> tuple[int, ...] | None:
+    """The dimensions that an IDX header of unsigned bytes states; None if `data` has no such."""
+    if len(data) < 8 or data[:3] != _IDX_MAGIC or data[3] not in (1, 3):
         return None
     rank = data[3]
     if len(data) < 4 + 4 * rank:

@@ -32,7 +32,7 @@ def test_a_mirror_in_which_two_parsers_see_two_hosts_is_refused():
         ("http://a.example", 80),
         ("HTTPS://a.example", 443),
         ("https://a.example:8443", 8443),
-        ("socks5://a.example", None),
+        ("socks5://a.example", 1080),
     ],
 )
 def test_a_scheme_has_one_default_port(url, port):

@@ -38,11 +38,11 @@ class Parts:
 
         All other abandoned parts of that file are removed: at most one is ever left behind.
         """
-        own = self._directory / f"{name}.{self._host}.{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}"
+        own = self._private(name, _SUFFIX)
         with _in_use_lock:
             _in_use.add(own)
         self.clean()
-        for candidate in sorted(self._abandoned(name), key=_size, reverse=True):
+        for candidate in sorted(self._abandoned(name), key=size_of, reverse=True):
             with contextlib.suppress(OSError):  # another process was faster
                 if own.exists():
                     candidate.unlink()
@@ -52,8 +52,7 @@ class Parts:
 
     def piece(self, name: str) -> pathlib.Path:
         """A private path for a piece out of the middle of file `name`: never a part to resume."""
-        token = secrets.token_hex(4)
-        return self._directory / f"{name}.{self._host}.{os.getpid()}.{token}{_PIECE}"
+        return self._private(name, _PIECE)
 
     def release(self, part: pathlib.Path, *, keep: bool) -> None:
         """Ends this process's use of `part`; without `keep` it is removed."""
@@ -83,7 +82,11 @@ class Parts:
 
     def activity(self, name: str) -> tuple[tuple[str, int], ...]:
         """A value that changes when any process's part of file `name` grows."""
-        return tuple(sorted((part.name, _size(part)) for part in self._all(name)))
+        return tuple(sorted((part.name, size_of(part)) for part in self._all(name)))
+
+    def _private(self, name: str, suffix: str) -> pathlib.Path:
+        token = secrets.token_hex(4)
+        return self._directory / f"{name}.{self._host}.{os.getpid()}.{token}{suffix}"
 
     def _all(self, name: str) -> list[pathlib.Path]:
         with contextlib.suppress(OSError):
@@ -109,7 +112,8 @@ class Parts:
         return _age(part) > _ABANDONED_S
 
 
-def _size(path: pathlib.Path) -> int:
+def size_of(path: pathlib.Path) -> int:
+    """The size of a file in bytes; 0 if there is none."""
     try:
         return path.stat().st_size
     except OSError:

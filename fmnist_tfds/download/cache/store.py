@@ -24,6 +24,7 @@ from fmnist_tfds.formats import gzip_file, identify
 _STATE = ".state"
 _WAIT_POLL_S = 0.1
 _QUIET_S = 20.0
+_ELSEWHERE = "or choose another folder: --cache_dir or FMNIST_TFDS_CACHE_DIR"
 
 
 class Store:
@@ -54,7 +55,7 @@ class Store:
             # A FIFO or a device would never end; a folder is in the way of the file.
             self._set_aside(path)
             return None
-        stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        stamp = _stamp(stat)
         state = receipts.read_json(self._state(file))
         if state.get("stamp") == stamp:
             return path
@@ -132,15 +133,13 @@ class Store:
             if not is_canonical:
                 is_canonical = self._rewrap(part, file)
             _sync(part)
-            stat = part.stat()
             full: receipts.FileRecord = {
                 **receipts.facts(file, canonical_gz=is_canonical),
                 **record,
             }
             full["file_sha256"] = file.sha256 if is_canonical else sha256(part)
-            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             # Before the file: another process that sees it must not record where it found it.
-            receipts.write_json(self._state(file), {"stamp": stamp, "record": full})
+            receipts.write_json(self._state(file), {"stamp": _stamp(part.stat()), "record": full})
             target = self.path(file)
             part.replace(target)
             _sync(self.directory)
@@ -238,6 +237,11 @@ def sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _stamp(stat: os.stat_result) -> dict[str, int]:
+    """What changes when a file is written: while it stays, the file need not be hashed again."""
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
 def unwritable(directory: pathlib.Path, error: OSError) -> errors.StoreError:
     """The error for a folder that cannot be written."""
     for link in (directory, *directory.parents):
@@ -245,13 +249,11 @@ def unwritable(directory: pathlib.Path, error: OSError) -> errors.StoreError:
             return errors.StoreError(
                 f"{directory}: the cache cannot be written: {link} is a link to "
                 f"{link.readlink()}, where there is nothing",
-                hint="mount or make what it leads to, or choose another folder: --cache_dir or "
-                "FMNIST_TFDS_CACHE_DIR",
+                hint=f"mount or make what it leads to, {_ELSEWHERE}",
             )
     return errors.StoreError(
         f"{directory}: the cache cannot be written: {error.strerror or error}",
-        hint="free space or rights there, or choose another folder: --cache_dir or "
-        "FMNIST_TFDS_CACHE_DIR",
+        hint=f"free space or rights there, {_ELSEWHERE}",
     )
 
 

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fmnist_tfds import artifacts, catalog, errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import receipts, store
 from fmnist_tfds.download.diagnosis import causes, responses
-from fmnist_tfds.download.policy import segments
+from fmnist_tfds.download.policy import running, segments
 from fmnist_tfds.download.transport import (
     credentials,
     library_logs,
@@ -25,8 +25,8 @@ from fmnist_tfds.download.transport import (
 from fmnist_tfds.formats import identify
 
 
-class RunningAttempt:
-    """An attempt in its own thread; `attempt` is its result, None while it runs.
+class RunningAttempt(running.Running):
+    """An attempt at a whole file; `path` is where it stands once it is published.
 
     Args:
         file: which file.
@@ -53,30 +53,14 @@ class RunningAttempt:
         clock: Callable[[], float],
         limiter: limits.Limiter | None = None,
     ) -> None:
-        self.mirror = mirror
-        self.watch = watching.Watch(clock, limiter)
-        self.path: pathlib.Path | None = None
-        self.attempt: results.Attempt | None = None
-        self.error: errors.FmnistError | None = None
-        self.retry_after = ""
-        self.reached = 0
+        super().__init__(file, mirror, secrets, finished=finished, clock=clock, limiter=limiter)
         self.distrusted: list[settings.Mirror] = []
         self._segments: segments.Segments | None = None
         self._helpers: list[settings.Mirror] = []
-        self._file = file
         self._options = options
         self._store = into
-        self._secrets = secrets
-        self._finished = finished
         self._failures = failures
-        self._clock = clock
-        self._thread = threading.Thread(target=self._run, name=f"fetch-{file.name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """The URL, masked."""
-        return urls.mask_url(self.mirror.url_for(self._file))
+        self._start("fetch")
 
     def share(self, size_bytes: int) -> segments.Segments:
         """Whoever fetches pieces of the end of the file puts them there; made when first asked."""
@@ -87,11 +71,7 @@ class RunningAttempt:
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where another mirror was faster."""
-        self.watch.cancel()
-        # Without a connection (a name look-up, a silent host) nothing wakes the thread: it is left
-        # behind at once, for waiting for one after the other would add up.
-        if self.watch.is_connected:
-            self._thread.join(0.5)
+        self._cancel()
         if self.attempt is not None and self.attempt.outcome != "cancelled":
             return self.attempt
         if why is None:
@@ -111,10 +91,7 @@ class RunningAttempt:
             # What a source does is explained by transfer; this is the folder of the parts.
             attempt = self._stopped_by(store.unwritable(self._store.directory, error))
         finally:
-            self.watch.close()
-            # Last of all: who sees it may resume the part elsewhere, or look at the folder.
-            self.attempt = attempt
-            self._finished.set()
+            self._end(attempt)
 
     def _stopped_by(self, error: errors.FmnistError) -> results.Attempt:
         self.error = error
@@ -175,11 +152,13 @@ class RunningAttempt:
             # The part may have been wrong before this mirror: it gets a chance of its own.
             part.unlink()
             self.watch.is_copied = False
-        with part.open("rb") as stream:
-            start = stream.read(transfer.HEAD_BYTES)
         verdict = "corrupt" if identity.is_genuine else identity.verdict
         reply.problem = responses.from_identity(
-            verdict, identity.detail, body_start=start, headers=reply.headers, url=asked.url
+            verdict,
+            identity.detail,
+            body_start=identify.head_of(part),
+            headers=reply.headers,
+            url=asked.url,
         )
         return reply, None
 
@@ -196,23 +175,6 @@ class RunningAttempt:
 
     def _identify(self, part: pathlib.Path) -> identify.Identity:
         return identify.identify(part, dataset=self._store.dataset, expected=self._file)
-
-    def _result(
-        self,
-        outcome: str,
-        why: causes.Explanation | None = None,
-        status: int | None = None,
-    ) -> results.Attempt:
-        return results.Attempt(
-            url=self.url,
-            outcome=outcome,
-            cause=why.cause if why else "",
-            http_status=status,
-            bytes=self.watch.received,
-            seconds=round(self._clock() - self.watch.started, 3),
-            evidence=causes.shortened(self._secrets.mask(why.evidence)) if why else "",
-            remedy=self._secrets.mask(why.remedy) if why else "",
-        )
 
     def _pieces(self) -> receipts.FileRecord:
         sent = [urls.mask_url(mirror.url_for(self._file)) for mirror in self._helpers]
@@ -240,10 +202,6 @@ def _is_worth_keeping(
     if problem is not None and not causes.CAUSES[problem.cause].keeps_part:
         return False
     try:
-        with part.open("rb") as stream:
-            start = stream.read(transfer.HEAD_BYTES)
+        return identify.may_begin(identify.head_of(part), file)
     except OSError:
         return False
-    if not isinstance(file, catalog.SourceFile):
-        return bool(start) and not identify.is_document(start)
-    return start[:2] == b"\x1f\x8b" or start[:3] == b"\0\0\x08"

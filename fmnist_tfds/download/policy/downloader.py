@@ -121,9 +121,9 @@ class _Job:
     def overdue(self, file: artifacts.Artifact) -> results.FileResult:
         """The result of a file whose thread had not come back when time was long up."""
         late = causes.named("deadline")
-        shown = [urls.mask_url(m.url_for(file)) for m in self.health.mirrors]
         unheard = [
-            results.Attempt(url, "failed", late.cause, evidence=late.evidence) for url in shown
+            results.failed(urls.mask_url(mirror.url_for(file)), late)
+            for mirror in self.health.mirrors
         ]
         return results.FileResult(None, attempts=tuple(self._attempts[file.name] or unheard))
 
@@ -166,9 +166,7 @@ class _Job:
                     self.health.failed(liar, "checksum-mismatch")
                     why = causes.named("checksum-mismatch", "a piece of the file was wrong")
                     url = urls.mask_url(liar.url_for(file))
-                    self._attempts[file.name].append(
-                        results.Attempt(url, "failed", why.cause, evidence=why.evidence)
-                    )
+                    self._attempts[file.name].append(results.failed(url, why))
                 self.health.served(outcome.winner.mirror)
                 return outcome.winner.path
             retries.end_round()

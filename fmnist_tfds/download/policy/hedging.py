@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download import progress
+from fmnist_tfds.download import progress, results
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, mirror_health, projection, segments, splitting
 
@@ -214,9 +214,14 @@ class HedgedRound:
         self, one: attempt.RunningAttempt, why: causes.Explanation | None, outcome: RoundResult
     ) -> None:
         one.attempt = one.call_off(why)
+        self._over(one, one.attempt, outcome)
+
+    def _over(
+        self, one: attempt.RunningAttempt, ended: results.Attempt, outcome: RoundResult
+    ) -> None:
         self._running.remove(one)
         outcome.ended.append(one)
-        if one.attempt.outcome == "ok" and outcome.winner is None:
+        if ended.outcome == "ok" and outcome.winner is None:
             outcome.winner = one
 
     def _collect(self, outcome: RoundResult) -> None:
@@ -227,10 +232,7 @@ class HedgedRound:
                 total = max(one.watch.size, one.watch.received)
                 self._report.update(self._file, one.url, one.watch.received, total)
             if one.attempt is not None:
-                self._running.remove(one)
-                outcome.ended.append(one)
-                if one.attempt.outcome == "ok" and outcome.winner is None:
-                    outcome.winner = one
+                self._over(one, one.attempt, outcome)
 
     def _guard(self, outcome: RoundResult) -> None:
         for one in list(self._running):

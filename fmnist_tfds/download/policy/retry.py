@@ -7,11 +7,10 @@ handed in.
 from __future__ import annotations
 
 import collections
-import datetime
-import email.utils
 from collections.abc import Callable
 
 from fmnist_tfds.config import settings
+from fmnist_tfds.download.transport import request
 
 MOST_S = 30.0
 # While no mirror has responded, start no round that could end after this many seconds: a dead
@@ -95,10 +94,5 @@ def retry_after_s(value: str, wall_s: float) -> float | None:
     value = value.strip()
     if value.isdigit():
         return float(value[:20])  # of thousands of digits the first are for ever as well
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        return max(0.0, moment.timestamp() - wall_s)
-    except (ValueError, OverflowError):  # no date, or one beyond the calendar
-        return None
+    moment_s = request.moment_s(value)
+    return None if moment_s is None else max(0.0, moment_s - wall_s)

@@ -16,10 +16,11 @@ import threading
 from collections.abc import Callable
 
 from fmnist_tfds import artifacts, errors
-from fmnist_tfds.config import settings, urls
+from fmnist_tfds.config import settings
 from fmnist_tfds.download import results
 from fmnist_tfds.download.cache import store as stores
 from fmnist_tfds.download.diagnosis import causes
+from fmnist_tfds.download.policy import running
 from fmnist_tfds.download.transport import (
     credentials,
     library_logs,
@@ -135,8 +136,8 @@ class Segments:
             self._lock.notify_all()
 
 
-class Helper:
-    """An attempt at one piece, in a thread of its own; it looks like any other from outside.
+class Helper(running.Running):
+    """An attempt at one piece of a file.
 
     Args:
         file: of which file.
@@ -165,23 +166,14 @@ class Helper:
         clock: Callable[[], float],
         limiter: limits.Limiter | None = None,
     ) -> None:
-        self.mirror = mirror
-        self.watch = watching.Watch(clock, limiter)
+        super().__init__(file, mirror, secrets, finished=finished, clock=clock, limiter=limiter)
         self.watch.size = span[1] - span[0]
-        self.attempt: results.Attempt | None = None
-        self.error: errors.FmnistError | None = None
-        self.path: pathlib.Path | None = None
-        self.retry_after = ""
-        self.reached = 0
-        self.url = urls.mask_url(mirror.url_for(file))
         segments.by(self.watch)
-        self._segments, self._span, self._clock = segments, span, clock
-        self._store, self._secrets, self._finished = into, secrets, finished
+        self._segments, self._span = segments, span
         self._asked = request.Request(
             file, mirror, options, into.piece_path(file, span[0]), into.dataset, secrets
         )
-        self._thread = threading.Thread(target=self._run, name=f"piece-{file.name}", daemon=True)
-        self._thread.start()
+        self._start("piece")
 
     @property
     def start(self) -> int:
@@ -190,10 +182,8 @@ class Helper:
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Ends it from outside; `why` is None where it is only not needed any more."""
-        self.watch.cancel()
         self._segments.gave_up(self._span[0])
-        if self.watch.is_connected:
-            self._thread.join(0.5)
+        self._cancel()
         return self.attempt or self._result("failed" if why else "cancelled", why)
 
     def _run(self) -> None:
@@ -217,20 +207,4 @@ class Helper:
             if not is_kept:
                 with contextlib.suppress(OSError):
                     self._asked.part.unlink()
-            self.watch.close()
-            self.attempt = attempt
-            self._finished.set()
-
-    def _result(
-        self, outcome: str, why: causes.Explanation | None = None, status: int | None = None
-    ) -> results.Attempt:
-        return results.Attempt(
-            url=self.url,
-            outcome=outcome,
-            cause=why.cause if why else "",
-            http_status=status,
-            bytes=self.watch.received,
-            seconds=round(self._clock() - self.watch.started, 3),
-            evidence=causes.shortened(self._secrets.mask(why.evidence)) if why else "",
-            remedy=self._secrets.mask(why.remedy) if why else "",
-        )
+            self._end(attempt)

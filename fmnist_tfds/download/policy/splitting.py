@@ -65,9 +65,7 @@ class Splitter:
             waiting: the mirrors not asked yet; the one that helps is taken out.
         """
         able = [
-            mirror
-            for mirror in waiting
-            if mirror.scheme in settings.HTTP_SCHEMES and mirror not in self._without_ranges
+            mirror for mirror in waiting if mirror.is_http and mirror not in self._without_ranges
         ]
         is_known = pace.seconds() >= self._least_s
         if not able or not self._size or not is_known:

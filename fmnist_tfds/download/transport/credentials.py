@@ -118,7 +118,7 @@ def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dic
     for number, (name, value) in enumerate(mirror.headers, start=1):
         if not _HEADER_NAME.fullmatch(name):
             raise errors.ConfigError(
-                f"{_called(mirror)}: the name of header number {number} is no header name",
+                f"mirror {mirror.title}: the name of header number {number} is no header name",
                 hint='write headers = { X-Name = "value" }',
             )
         is_sensitive = name.lower() in _SENSITIVE_HEADERS
@@ -168,14 +168,10 @@ def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> st
     if not is_possible:
         given = f" (secret {written!r})" if secret_reference.is_reference(written) else ""
         raise errors.ConfigError(
-            f"{_called(mirror)}: {what}{given} holds a letter that no HTTP header can carry",
+            f"mirror {mirror.title}: {what}{given} holds a letter that no HTTP header can carry",
             hint="write it as one line of ASCII",
         )
     return value
-
-
-def _called(mirror: settings.Mirror) -> str:
-    return f"mirror {mirror.name or urls.mask_url(mirror.url)}"
 
 
 def is_home(url: str, mirror_url: str) -> bool:
@@ -184,6 +180,7 @@ def is_home(url: str, mirror_url: str) -> bool:
     here, there = urllib.parse.urlsplit(mirror_url), urllib.parse.urlsplit(url)
     if (here.hostname or "").lower() != (there.hostname or "").lower():
         return False
-    mine = (here.scheme.lower(), urls.port_of(here))
-    other = (there.scheme.lower(), urls.port_of(there))
-    return mine == other or (mine == ("http", 80) and other == ("https", 443))
+    schemes = here.scheme.lower(), there.scheme.lower()
+    ports = urls.port_of(here), urls.port_of(there)
+    is_upgraded = schemes == ("http", "https") and ports == tuple(map(urls.default_port, schemes))
+    return is_upgraded or (schemes[0] == schemes[1] and ports[0] == ports[1])

@@ -16,15 +16,15 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
 from fmnist_tfds.download.transport import happy_eyeballs
+from fmnist_tfds.formats import identify
 
 _HEARS_S = 2.0
-_PAGE_BYTES = 8192
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Way:
         self._proxy = urllib.parse.urlsplit(route.proxy or "")
         nearest = self._proxy if route.proxy else self._target
         self._host = nearest.hostname or ""
-        self._port = urls.port_of(nearest) or 1080
+        self._port = urls.port_of(nearest) or 0
         self._socket: socket.socket | None = None
         self.proxy_said = ""
         self.refusal: causes.Explanation | None = None
@@ -82,6 +82,10 @@ class Way:
     def __exit__(self, *_: object) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def go(self, *steps: Callable[[], Step]) -> causes.Explanation | None:
+        """Takes `steps` in turn until one fails; why that one did, or None."""
+        return next((why for step in steps if (why := step().why)), None)
 
     def resolve(self) -> Step:
         """Looks the name up: the proxy's, where there is one."""
@@ -178,21 +182,6 @@ class Way:
         return Step()
 
 
-def last_words(
-    url: str, route: settings.Route, network: settings.Network
-) -> causes.Explanation | None:
-    """What a server that resets the connection wanted, where it says so.
-
-    One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
-    we send meanwhile can turn its words into a reset: so this connects anew and only listens.
-    """
-    with Way(url, route, network.connect_timeout_s) as way:
-        for step in (way.resolve, way.connect, way.tunnel, way.handshake, way.listen):
-            if found := step().why:
-                return found if found.cause == "auth-required" else None
-    return None
-
-
 def _tunnel(
     connection: socket.socket,
     url: str,
@@ -207,7 +196,7 @@ def _tunnel(
         http.client.HTTPException: the answer is no HTTP.
     """
     parts = urllib.parse.urlsplit(url)
-    target = f"{parts.hostname}:{parts.port or 443}"
+    target = f"{parts.hostname}:{urls.port_of(parts)}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     lines += [f"{name}: {value}" for name, value in _credentials(proxy).items()]
     connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
@@ -220,7 +209,7 @@ def _tunnel(
             # A server waits for our TLS; a proxy that sends a page instead does so at once.
             connection.settimeout(_HEARS_S)
             with contextlib.suppress(TimeoutError):
-                page = answer.fp.read1(_PAGE_BYTES)
+                page = answer.fp.read1(identify.HEAD_BYTES)
         return answer.status, headers, page
 
 

@@ -92,7 +92,7 @@ def follow(
 
 def _refusal(url: str, target: str, mirror: settings.Mirror) -> causes.Explanation | None:
     here, there = urllib.parse.urlsplit(url).scheme, urllib.parse.urlsplit(target).scheme.lower()
-    if there not in settings.HTTP_SCHEMES:
+    if there not in urls.HTTP_SCHEMES:
         return causes.named("insecure-redirect", f"leads to {there}://, which is never followed")
     if here == "https" and there == "http" and not mirror.allow_http_redirect:
         shown = urls.mask_url(target)

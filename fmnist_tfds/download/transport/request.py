@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import email.utils
 import pathlib
 from collections.abc import Mapping
 
@@ -61,3 +63,14 @@ class Reply:
     route: settings.Route = dataclasses.field(default_factory=settings.Route)
     issuer: str = ""
     hops: list[str] = dataclasses.field(default_factory=list)
+
+
+def moment_s(date: str) -> float | None:
+    """Seconds since 1970 of an HTTP date, which is in UTC; None for what is no date."""
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return moment.timestamp()
+    except (ValueError, OverflowError):  # no date, or one beyond the calendar
+        return None

@@ -68,30 +68,41 @@ def from_refusal(asked: request.Request, status: int) -> causes.Explanation | No
     )
 
 
+def from_reset(
+    url: str, route: settings.Route, network: settings.Network
+) -> causes.Explanation | None:
+    """What a server that resets the connection wanted, where it says so.
+
+    One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
+    we send meanwhile can turn its alert into a reset: so this connects anew and only listens.
+    """
+    with handshake.Way(url, route, network.connect_timeout_s) as way:
+        why = way.go(way.resolve, way.connect, way.tunnel, way.handshake, way.listen)
+    return why if why and why.cause == "auth-required" else None
+
+
 def _presented_issuer(url: str, route: settings.Route, timeout_s: float) -> str:
     """Who signed the certificate presented for an https URL; "" where that is not known."""
-    if urllib.parse.urlsplit(route.proxy or "http:").scheme != "http":
-        return ""
     # No client certificate: whoever presented a certificate that is not trusted must not get ours.
     route = dataclasses.replace(route, client_cert=None)
+    if _is_tls_or_socks_proxy(route):
+        return ""
     with contextlib.suppress(ValueError), handshake.Way(url, route, timeout_s) as way:
-        for step in (way.connect, way.tunnel, way.handshake):
-            if step().why:
-                break
+        way.go(way.connect, way.tunnel, way.handshake)
         return way.issuer
     return ""
 
 
 def _page_of_proxy(url: str, route: settings.Route, timeout_s: float) -> causes.Explanation | None:
     """The web page that a proxy sends after "200" to CONNECT, where there should be a server."""
-    proxy = urllib.parse.urlsplit(route.proxy or "")
-    if proxy.scheme != "http" or urllib.parse.urlsplit(url).scheme != "https":
+    is_https = urllib.parse.urlsplit(url).scheme == "https"
+    if not is_https or not route.proxy or _is_tls_or_socks_proxy(route):
         return None
     with (
         contextlib.suppress(ValueError),
         handshake.Way(url, route, timeout_s, hears_on=True) as way,
     ):
-        if not way.connect().why and not way.tunnel().why:
+        if way.go(way.connect, way.tunnel) is None:
             return responses.from_tunnel_page(way.page, url=url, route=route)
     return None
 
@@ -100,10 +111,14 @@ def _refusal_of_proxy(
     url: str, route: settings.Route, timeout_s: float
 ) -> causes.Explanation | None:
     """What the proxy answers to CONNECT; None where it does not refuse, or cannot be reached."""
-    if urllib.parse.urlsplit(route.proxy or "").scheme != "http":
+    if not route.proxy or _is_tls_or_socks_proxy(route):
         return None
     with contextlib.suppress(ValueError), handshake.Way(url, route, timeout_s) as way:
-        if not way.connect().why:
-            way.tunnel()
+        way.go(way.connect, way.tunnel)
         return way.refusal
     return None
+
+
+def _is_tls_or_socks_proxy(route: settings.Route) -> bool:
+    """True for a proxy that `handshake` cannot speak to."""
+    return bool(route.proxy) and urllib.parse.urlsplit(route.proxy or "").scheme != "http"

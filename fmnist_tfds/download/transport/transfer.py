@@ -10,19 +10,16 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 import requests
 
 from fmnist_tfds import errors
-from fmnist_tfds.config import settings
-from fmnist_tfds.download.cache import store
+from fmnist_tfds.config import urls
+from fmnist_tfds.download.cache import partial_files, store
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
-    handshake,
     library_logs,
     redirects,
     request,
@@ -33,7 +30,6 @@ from fmnist_tfds.download.transport import (
 from fmnist_tfds.formats import identify
 
 _CHUNK_BYTES = 1 << 18
-HEAD_BYTES = 8192
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
@@ -60,7 +56,7 @@ def run(
     try:
         if span is not None:
             _piece(asked, watch, reply, span)
-        elif asked.mirror.scheme in settings.HTTP_SCHEMES:
+        elif asked.mirror.is_http:
             _http(asked, watch, reply)
         else:
             _opened(asked, watch, reply)
@@ -81,7 +77,7 @@ def run(
         is_unheard = reply.status is None and asked.mirror.scheme == "https"
         if is_unheard and reply.problem.cause == "reset":
             # A server that misses a client certificate may be cut off before it says so.
-            said = handshake.last_words(asked.url, reply.route, asked.options.network)
+            said = second_look.from_reset(asked.url, reply.route, asked.options.network)
             reply.problem = said or reply.problem
     watch.is_copied = True
     # A cancelled body may look as if it had only ended early.
@@ -91,7 +87,7 @@ def run(
 
 def _http(asked: request.Request, watch: watching.Watch, reply: request.Reply) -> None:
     session.watch_connections(watch.connected)
-    offset = _size(asked.part)
+    offset = partial_files.size_of(asked.part)
     response = redirects.follow(asked, reply, {"Range": f"bytes={offset}-"} if offset else {})
     if (
         response is not None
@@ -255,7 +251,7 @@ def _write(sink: BinaryIO, data: bytes, asked: request.Request) -> None:
 def _head(response: requests.Response) -> bytes:
     """The start of an error's body; "" where not even that comes."""
     try:
-        return bytes(response.raw.read(HEAD_BYTES, decode_content=True) or b"")
+        return bytes(response.raw.read(identify.HEAD_BYTES, decode_content=True) or b"")
     except Exception:  # noqa: BLE001 (a broken error page adds nothing to its status)
         return b""
 
@@ -263,8 +259,7 @@ def _head(response: requests.Response) -> bytes:
 def _opened(asked: request.Request, watch: watching.Watch, reply: request.Reply) -> None:
     """file:// with the standard library, every other scheme with fsspec."""
     if asked.mirror.scheme == "file":
-        parts = urllib.parse.urlsplit(asked.url)
-        path = pathlib.Path(urllib.request.url2pathname(parts.path))
+        path = urls.local_path(asked.url)
         with path.open("rb") as stream:
             watch.is_connected = True
             reply.problem = _copy(asked, watch, stream, 0, 0, path.stat().st_size)
@@ -284,10 +279,3 @@ def _opened(asked: request.Request, watch: watching.Watch, reply: request.Reply)
             f"{asked.mirror.scheme}:// needs a package that is not installed",
             "pip install 'fmnist_tfds[cloud]'",
         )
-
-
-def _size(path: pathlib.Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

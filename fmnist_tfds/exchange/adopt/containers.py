@@ -22,9 +22,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fmnist_tfds import errors
 from fmnist_tfds.exchange.adopt import archives, columnar, npy, png_files, records, tables, tar
-from fmnist_tfds.exchange.adopt.gathering import Gathering, impostor
+from fmnist_tfds.exchange.adopt.gathering import Gathering
 from fmnist_tfds.exchange.adopt.leaf import CHUNK, Leaf, Limits, spool
-from fmnist_tfds.formats import gzip_file
+from fmnist_tfds.formats import gzip_file, identify
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -163,8 +163,8 @@ def _read_idx(leaf: Leaf, work: Adopting) -> None:
     published = [f.sha256 for f in work.found.dataset.files]
     gz = leaf.gz if leaf.gz and hashlib.sha256(leaf.gz).hexdigest() in published else None
     if work.found.offer_payload(payload, leaf.name, leaf.form, gz=gz) is None:
-        if title := impostor(payload, work.found.dataset):
-            raise errors.ContentError(f"{leaf.name}: this is {title}")
+        if known := identify.impostor(payload, work.found.dataset):
+            raise errors.ContentError(f"{leaf.name}: this is {known.title}")
         work.pairing.offer(npy.read_idx(leaf, payload), leaf)
 
 
@@ -210,8 +210,12 @@ FORMATS: tuple[Format, ...] = (
         fits=records.is_tfrecord,
         read=lambda leaf, work: _offered(leaf, work, records.read_tfrecord(leaf, work.found)),
     ),
-    Format("", (b"version https://git-lfs",), refusal="a Git LFS pointer, not the file it names"),
-    Format("", (b"<!doctype", b"<html"), refusal="an HTML page"),
+    Format("", (identify.LFS_POINTER,), refusal="a Git LFS pointer, not the file it names"),
+    Format(
+        "",
+        fits=lambda leaf: identify.page_title(leaf.head) is not None,
+        refusal="an HTML page",
+    ),
     Format("", (b"<?xml",), refusal="an XML document"),
     Format(
         "",

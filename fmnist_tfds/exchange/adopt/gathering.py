@@ -234,15 +234,5 @@ class Gathering:
                 self._prove([idx.header(file.shape), part.data], origin, form, restored=True)
 
 
-def impostor(payload: bytes, dataset: catalog.Catalog) -> str:
-    """What known other data set these bytes are, for people; "" if none."""
-    algorithms = {algorithm for known in dataset.impostors for algorithm, _ in known.digests}
-    found = {
-        (algorithm, hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest())
-        for algorithm in algorithms
-    }
-    return next((known.title for known in dataset.impostors if known.digests & found), "")
-
-
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())

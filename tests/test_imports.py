@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("config", "formats", "download"),
         *("download/diagnosis", "download/transport", "download/policy"),
     ),
-    "exchange/adopt": ("formats",),
+    "exchange/adopt": ("formats", "download/cache"),
     "exchange": ("config", "formats", "exchange/adopt"),
     "any_dataset": ("config", "download", "download/cache", "obtain"),
     "everywhere": ("any_dataset",),

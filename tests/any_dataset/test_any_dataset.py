@@ -8,6 +8,7 @@ import pickle
 import threading
 
 import pytest
+import receipt_schema
 import tensorflow_datasets as tfds
 from made_up import made_up_dataset_builder as made_up
 from tensorflow_datasets.core import download
@@ -62,6 +63,7 @@ def test_receipt_beside_the_downloads_says_where_every_file_came_from(tmp_path, 
         _prepare(tmp_path)
     (path,) = (tmp_path / "data").rglob("receipt.json")
     receipt = json.loads(path.read_text())
+    receipt_schema.check(receipt)
     assert receipt["dataset"] == "made_up"
     assert receipt["files"].keys() == made_up.BODIES.keys()
     for url, entry in receipt["files"].items():

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 
 import pytest
+import receipt_schema
 from made_up import made_up_dataset_builder as made_up
 
 from fmnist_tfds import catalog
@@ -44,7 +45,9 @@ def test_fetch_of_a_data_set_puts_its_files_where_told(tmp_path, mirror, capsys)
     assert document["ok"] is True
     assert len(document["files"]) == 4
     assert (out / "train.tar.gz").read_bytes() == made_up.BODIES[f"{made_up.HOST}/v1/train.tar.gz"]
-    assert len(json.loads((out / "receipt.json").read_text())["files"]) == 4
+    receipt = json.loads((out / "receipt.json").read_text())
+    receipt_schema.check(receipt)
+    assert len(receipt["files"]) == 4
 
 
 def test_fetch_of_a_data_set_that_no_source_has_exits_3_and_lists_all(capsys):

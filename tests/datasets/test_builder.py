@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+import receipt_schema
 import small_dataset as small
 import tensorflow_datasets as tfds
 
@@ -126,6 +127,7 @@ assert len(tfds.as_dataframe(dataset.take(3), info)) == 3
 
 def test_receipt_lies_beside_the_records_without_machine_secrets(prepared):
     receipt = json.loads((prepared / "fmnist_resilient" / "1.0.0" / "receipt.json").read_text())
+    receipt_schema.check(receipt)
     for file in DATASET.files:
         assert receipt["files"][file.name]["gz_sha256"] == file.sha256
 

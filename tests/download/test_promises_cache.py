@@ -13,6 +13,7 @@ import time
 import family
 import jobs
 import pytest
+import receipt_schema
 
 import fmnist_tfds
 from fmnist_tfds import atomic_file
@@ -192,6 +193,7 @@ def test_a_file_from_the_cache_keeps_what_failed_when_it_was_fetched(tmp_path, c
         outcome = jobs.obtained(effective, out=tmp_path / "out")
     on_disk = json.loads((tmp_path / "out" / "receipt.json").read_text())
     for receipt in (outcome.receipt, on_disk):
+        receipt_schema.check(receipt)
         (failed,) = receipt["files"][jobs.BIG.name]["failed_attempts"]
         assert (failed["url"], failed["cause"]) == (dead + jobs.BIG.name, "connect-refused")
 
@@ -208,6 +210,7 @@ def test_the_receipt_says_when_whence_what_and_by_which_package(tmp_path):
     (path,) = tmp_path.rglob("receipt.json")
     on_disk = json.loads(path.read_text())
     assert on_disk == outcome.receipt
+    receipt_schema.check(on_disk)
     assert on_disk["package"] == f"fmnist_tfds {fmnist_tfds.__version__}"
     assert on_disk["dataset"] == jobs.DATASET.name
     for file in jobs.DATASET.files:

@@ -78,11 +78,11 @@ def test_receipt_gives_the_digests_of_the_files_that_lie_beside_it(standin, tmp_
     for file in standin.dataset.files:
         entry = receipt["files"][file.name]
         data = (out / file.name).read_bytes()
-        assert entry["gz_sha256"] == hashlib.sha256(data).hexdigest()
+        assert entry["file_sha256"] == hashlib.sha256(data).hexdigest()
         assert entry["payload_sha256"] == hashlib.sha256(gzip.decompress(data)).hexdigest()
-        assert (entry["gz"] == "canonical") == (entry["gz_sha256"] == file.sha256)
-    assert receipt["files"][LABELS]["gz"] == "canonical"
-    assert receipt["files"][IMAGES]["gz"] == "own"
+        assert entry["gz_sha256"] == (file.sha256 if entry["canonical_gz"] else None)
+    assert receipt["files"][LABELS]["canonical_gz"] is True
+    assert receipt["files"][IMAGES]["canonical_gz"] is False
 
 
 CHANGED = {

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -19,7 +18,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fmnist_tfds import catalog, errors, version
+from fmnist_tfds import catalog, errors
+from fmnist_tfds.download.cache import receipts
 from fmnist_tfds.exchange.adopt import (
     archives,
     containers,
@@ -81,7 +81,7 @@ def adopt(
         search.run()
         proofs = search.proved()
         receipt = _receipt(path, proofs, dataset, staging, now())
-        for name in (*proofs, "receipt.json"):
+        for name in (*proofs, receipts.NAME):
             os.replace(staging / name, target / name)  # noqa: PTH105 - one call, atomic
     form = " + ".join(dict.fromkeys(proofs[file.name].form for file in dataset.files))
     return Adoption({f.name: target / f.name for f in dataset.files}, form, receipt)
@@ -229,7 +229,7 @@ def _receipt(
     now: datetime.datetime,
 ) -> dict[str, Any]:
     """Writes the four .gz and receipt.json into the staging folder; returns the receipt."""
-    files: dict[str, Any] = {}
+    records: dict[str, receipts.FileRecord] = {}
     for file in dataset.files:
         proof, staged = proofs[file.name], staging / file.name
         if proof.gz is not None:
@@ -239,24 +239,16 @@ def _receipt(
             is_canonical = gzip_file.write(proof.payload, file, staged)
             if not is_canonical:
                 gzip_file.write_own(proof.payload, file, staged)
-        files[file.name] = {
+        records[file.name] = {
             "source": f"adopted:{path.absolute()}",
             "member": proof.origin,
             "form": proof.form,
             "rows_restored": proof.restored,
-            "gz": "canonical" if is_canonical else "own",
-            "gz_sha256": hashlib.sha256(staged.read_bytes()).hexdigest(),
-            "payload_sha256": file.payload_sha256,
+            "file_sha256": hashlib.sha256(staged.read_bytes()).hexdigest(),
+            **receipts.facts(file, canonical_gz=is_canonical, now=now),
         }
-    receipt = {
-        "dataset": dataset.name,
-        "time": now.isoformat(timespec="seconds"),
-        "package_version": version.VERSION,
-        "files": files,
-    }
-    (staging / "receipt.json").write_text(
-        json.dumps(receipt, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    receipt = receipts.assemble(records, dataset=dataset)
+    receipts.write_json(staging / receipts.NAME, receipt)
     return receipt
 
 

@@ -18,6 +18,7 @@ The kind of an error decides what the caller does, never its text.
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Mapping
 
@@ -76,6 +77,14 @@ class StoreError(FmnistError):
     """The cache or an output folder cannot be read or written."""
 
     reference = "store"
+
+
+def unwritable(folder: pathlib.Path, error: OSError) -> StoreError:
+    """The error for an output folder that cannot be written."""
+    return StoreError(
+        f"{folder}: cannot be written: {error.strerror or error}",
+        hint="free space or rights there, or choose another folder for --out",
+    )
 
 
 class ContentError(FmnistError):

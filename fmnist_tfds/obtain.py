@@ -300,7 +300,4 @@ class _Ladder:
                 self._files[file.name] = dataclasses.replace(had, path=target)
             receipts.write_json(out / receipts.NAME, self._receipt())
         except OSError as error:
-            self._error = errors.StoreError(
-                f"{out}: cannot be written: {error.strerror or error}",
-                hint="free space or rights there, or choose another folder for --out",
-            )
+            self._error = errors.unwritable(out, error)

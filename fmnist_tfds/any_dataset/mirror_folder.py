@@ -78,7 +78,7 @@ def copied(result: results.Result, out: pathlib.Path) -> results.Result:
                 files[name] = dataclasses.replace(file, path=out / name)
         receipts.write_json(out / receipts.NAME, result.receipt)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise errors.unwritable(out, error) from error
     return dataclasses.replace(result, files=files)
 
 
@@ -116,7 +116,7 @@ def create(
                     held.append(artifact)
             _note(out / MANIFEST, wanted.name, held)
         except OSError as error:
-            raise _unwritable(out, error) from error
+            raise errors.unwritable(out, error) from error
         count += len(held)
         size += sum(artifact.size_bytes for artifact in held)
     return Created(count, size, tuple(failed))
@@ -147,13 +147,6 @@ def _place(
                 origin = source
         # Never a link to the cache: who serves a folder must not depend on it.
         atomic_file.copy(origin, target)
-
-
-def _unwritable(out: pathlib.Path, error: OSError) -> errors.StoreError:
-    return errors.StoreError(
-        f"{out}: cannot be written: {error.strerror or error}",
-        hint="free space or rights there, or choose another folder for --out",
-    )
 
 
 def _note(path: pathlib.Path, name: str, held: Sequence[artifacts.Artifact]) -> None:

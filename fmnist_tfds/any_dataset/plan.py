@@ -181,7 +181,19 @@ def make(
     deadline_s: float | None = None,
     offline: bool | None = None,
 ) -> Plan:
-    """The plan that arguments, environment and TOML file make; arguments as for `resilient`."""
+    """The plan that arguments, environment and TOML file make.
+
+    Args:
+        mirrors: the mirror list; "default" is the original URL. Absent: the original URL alone.
+        config_file: TOML file with mirrors, proxies, certificates, rewrites.
+        manual_dir: folder whose files are taken by their digests before the network is asked.
+        cache_dir: where verified files are kept, by digest.
+        deadline_s: seconds for each file; absent: 600, and one more for every 100 kB.
+        offline: open no socket.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
     return Plan(
         loader.load(
             mirrors=mirrors,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from fmnist_tfds import artifacts, errors
 from fmnist_tfds.config import settings, urls
-from fmnist_tfds.doctor import contents, findings, mirror_urls
+from fmnist_tfds.doctor import contents, findings, mirror_urls, stages
 from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import (
     credentials,
@@ -32,15 +32,6 @@ _CRAWL_S = 5.0
 _MOST_WHOLE_BYTES = 8 << 20
 
 
-class Failed(Exception):  # noqa: N818 (the end of one probe, with its reason)
-    """A stage did not succeed."""
-
-    def __init__(self, stage: str, why: causes.Explanation) -> None:
-        super().__init__(why.evidence)
-        self.stage = stage
-        self.why = why
-
-
 class _Watch(watching.Watch):
     """Also knows when the first byte of the body came."""
 
@@ -53,7 +44,17 @@ class _Watch(watching.Watch):
 
 
 class Probe:
-    """One look at one mirror. `result` may be asked at any time, also while `run` is under way."""
+    """One examination of one mirror; `result` may be called at any time, also during `run`.
+
+    Args:
+        mirror: what to examine.
+        options: network, proxies, trust.
+        dataset: whose files are looked for.
+        secrets: resolves and masks what the requests need.
+        folder: for the copy of the smallest file.
+        clock: monotonic seconds.
+        wall: seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Probe:
         self._secrets, self._folder, self._clock, self._wall = secrets, folder, clock, wall
         self._watch = _Watch(clock)
         self._route = settings.Route()
-        self._stages: dict[str, findings.Stage] = {}
+        self._stages = stages.Stages(clock)
         self._serves: list[str] = []
         self._hops: list[str] = []
         self._notes: list[str] = []
@@ -88,7 +89,7 @@ class Probe:
         try:
             with library_logs.hushed(self._secrets.mask):
                 self._look()
-        except Failed as failed:
+        except stages.Failed as failed:
             self._fail(failed.stage, failed.why)
         except errors.ConfigError as error:
             self._owner = "this machine"
@@ -104,7 +105,7 @@ class Probe:
         if self._mirror.is_http:
             self._over_http()
         else:
-            self._skip("dns", "tcp", "proxy", "tls", "range")
+            self._stages.skip("dns", "tcp", "proxy", "tls", "range")
             self._small_file()
 
     def cancel(self) -> None:
@@ -124,10 +125,7 @@ class Probe:
             host=urllib.parse.urlsplit(self._mirror.url).netloc.rpartition("@")[2]
             if is_http
             else "",
-            stages=tuple(
-                self._stages.get(name, findings.Stage(name, "not reached"))
-                for name in findings.STAGES
-            ),
+            stages=self._stages.in_order(),
             serves=tuple(self._serves),
             cause=why.cause if why else "",
             evidence=why.evidence if why else "",
@@ -151,10 +149,10 @@ class Probe:
         self._route = route
         if why := responses.malformed_proxy(route):
             self._owner = "this machine"
-            raise Failed("proxy", why)
+            raise stages.Failed("proxy", why)
         if why := session.unusable_certificates(route, url):
             self._owner = "this machine"
-            raise Failed("tls", why)
+            raise stages.Failed("tls", why)
         with handshake.Way(url, route, self._options.network.connect_timeout_s) as way:
             for name, step in (
                 ("dns", way.resolve),
@@ -167,24 +165,23 @@ class Probe:
         if self._small.expected_bytes <= _MOST_WHOLE_BYTES:
             self._small_file()
         else:
-            self._skip("content")
+            self._stages.skip("content")
         self._beginnings()
         for name in ("proxy", "tls"):
             if name not in self._stages:
-                self._stages[name] = findings.Stage(name, "ok", None, "part of the request")
+                self._stages.part_of_the_request(name)
 
     def _step(self, name: str, step: Callable[[], handshake.Step]) -> None:
         start = self._clock()
         self._watch.check()
         done = step()
-        ms = (self._clock() - start) * 1000
         if done.why:
-            self._stages[name] = findings.Stage(name, "failed", ms, done.detail)
-            raise Failed(name, done.why)
+            self._stages.failed(name, done.detail, (self._clock() - start) * 1000)
+            raise stages.Failed(name, done.why)
         if done.is_skipped:
-            self._skip(name)
+            self._stages.skip(name)
         elif not done.is_open:
-            self._stages[name] = findings.Stage(name, "ok", ms, done.detail)
+            self._stages.passed(name, done.detail, since_s=start)
 
     def _small_file(self) -> None:
         """The smallest file, copied as a download copies it, and its hash."""
@@ -196,14 +193,14 @@ class Probe:
         self._learn(delivery)
         if delivery.problem:
             stage = self._stage_of(delivery.problem.cause, is_reading=delivery.status == 200)
-            raise Failed(stage, self._after_redirect(delivery.problem))
+            raise stages.Failed(stage, self._after_redirect(delivery.problem))
         status = f"status {delivery.status}" if delivery.status else "read"
-        self._stages["http"] = findings.Stage("http", "ok", (first - start) * 1000, status)
+        self._stages.passed("http", status, since_s=start, until_s=first)
         self._refuse_a_crawl(end - first)
         if why := contents.whole(order, delivery):
-            raise Failed("content", why)
+            raise stages.Failed("content", why)
         self._serves.append(order.file.name)
-        self._passed("content", first, f"{order.file.name} proved by its hash")
+        self._stages.passed("content", f"{order.file.name} proved by its hash", since_s=first)
 
     def _beginnings(self) -> None:
         """The first bytes of the files not looked at yet, asked for by Range."""
@@ -216,19 +213,18 @@ class Probe:
             found = contents.beginning(self._order(file))
             self._hops += [hop for hop in found.hops[1:] if hop not in self._hops]
             if found.why:
-                self._lacks(found.why)
+                self._why = self._why or found.why
                 continue
             self._serves.append(file.name)
             if "http" not in self._stages:
-                ms = (self._clock() - start) * 1000
-                self._stages["http"] = findings.Stage("http", "ok", ms, "the first bytes came")
+                self._stages.passed("http", "the first bytes arrived", since_s=start)
             ranged = ranged and found.is_ranged
             if found.note and found.note not in self._notes:
                 self._notes.append(found.note)
         if self._why:
-            raise Failed("range", self._why)
+            raise stages.Failed("range", self._why)
         said = "ranges work" if ranged else "no ranges: a broken download starts again"
-        self._passed("range", start, said)
+        self._stages.passed("range", said, since_s=start)
         if not ranged:
             self._notes.append(said)
 
@@ -241,7 +237,7 @@ class Probe:
         if seconds > _CRAWL_S and self._watch.received < least * seconds:
             speed = self._watch.received / seconds
             slow = f"{speed:,.0f} bytes a second; less than min_speed_bytes_per_s, {least:,}"
-            raise Failed("content", causes.named("stalled", slow))
+            raise stages.Failed("content", causes.named("stalled", slow))
 
     # --- bookkeeping ----------------------------------------------------------------------------
 
@@ -269,8 +265,7 @@ class Probe:
     def _stage_of(self, cause: causes.CauseName, *, is_reading: bool) -> str:
         met_in: causes.Stage = "content" if is_reading else "http"
         stage = "http" if self._hops else causes.CAUSES[cause].stage or met_in
-        skipped = stage in self._stages and self._stages[stage].outcome == "skipped"
-        return "http" if skipped else stage
+        return "http" if self._stages.is_skipped(stage) else stage
 
     def _after_redirect(self, why: causes.Explanation) -> causes.Explanation:
         if not self._hops:
@@ -278,18 +273,6 @@ class Probe:
         led = f"{why.evidence}, after a redirect to {urls.mask_url(self._hops[-1])}"
         return dataclasses.replace(why, evidence=led)
 
-    def _lacks(self, why: causes.Explanation) -> None:
-        self._why = self._why or why
-
-    def _skip(self, *names: str) -> None:
-        for name in names:
-            self._stages[name] = findings.Stage(name, "skipped")
-
-    def _passed(self, name: str, start: float, detail: str) -> None:
-        ms = (self._clock() - start) * 1000
-        self._stages[name] = findings.Stage(name, "ok", ms, detail)
-
-    def _fail(self, name: str, why: causes.Explanation) -> None:
-        ms = self._stages[name].ms if name in self._stages else None
+    def _fail(self, stage: str, why: causes.Explanation) -> None:
         self._why = why
-        self._stages[name] = findings.Stage(name, "failed", ms, why.evidence)
+        self._stages.failed(stage, why.evidence)

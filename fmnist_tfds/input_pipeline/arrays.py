@@ -123,7 +123,17 @@ def numpy_batches(
 
 
 class NumpyBatches:
-    """Batches of numpy arrays; each iteration is the next epochs. Made by `numpy_batches`."""
+    """Batches of numpy arrays; each iteration is the next epochs. Made by `numpy_batches`.
+
+    Args:
+        images: uint8[N, 28, 28, 1].
+        labels: one entry per image, in the form of the batches.
+        numbers: int32[N], the examples' numbers in their split.
+        cuts: the batches of an epoch, as slices of its order.
+        how: what happens to the pixels.
+        plan: seed; epochs per iteration, None without end; (epoch, step) of the start; shard.
+        ahead: how many batches a thread makes while the caller works on one; 0: no thread.
+    """
 
     def __init__(
         self,

@@ -192,7 +192,22 @@ def make_eval(
     """Batches in order, every example once: (images dtype[B, 28, 28, 1], labels int64[B]).
 
     Over several workers each example goes to exactly one of them; the last batch may be smaller.
-    Arguments and errors are those of `make_train`.
+    Errors are those of `make_train`.
+
+    Args:
+        batch_size: examples per batch and worker.
+        data_dir: TFDS's data_dir; None: TFDS's default.
+        builder: a prepared TFDS builder to read instead of `name` in `data_dir`.
+        name: the data set's name.
+        split: "test", "train", "train+test", or a slice, as `make_train` has it.
+        dtype: "float32", "bfloat16", "float16" or "uint8" (pixels 0 to 255).
+        normalize: "unit" (0 to 1) or "standard" (the training split's mean 0, deviation 1).
+        labels: "int64", "int32" or "one-hot" (float32[B, classes]).
+        shard: (index, count) of this data-parallel worker.
+        source: "resident", the split in memory; or "stream", bounded memory.
+        verify: prove pixels and labels by the catalog's digests, once per process.
+        parallel: how many groups of batches are made at once; None: by the cores of this process.
+        device: prefetch batches to that device, such as "/gpu:0".
     """
     _leave_gpus(device)
     builder = prepared.find_builder(name, data_dir, builder)

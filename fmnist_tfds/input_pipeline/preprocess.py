@@ -40,6 +40,16 @@ class Preprocess(keras.layers.Layer):
     Put it first in a model and feed `make_train(dtype="uint8")`: a quarter of float32's bytes
     crosses the bus. The result has the layer's compute dtype (mixed precision included). A layer
     does not know the epoch: "altflip" is for `make_train`.
+
+    Args:
+        normalize: "unit" (0 to 1) or "standard" (by `statistics`: mean 0, deviation 1).
+        augment: None, or of "flip", "crop", "cutout", "erase" one, several joined by "_", or a
+            tuple.
+        seed: of the augmentation.
+        statistics: mean and deviation of the training pixels, 0 to 255.
+        crop_pixels: how far "crop" moves an image at most, in each direction.
+        cutout_pixels: the side of the square that "cutout" blackens.
+        **kwargs: what every Keras layer takes.
     """
 
     def __init__(

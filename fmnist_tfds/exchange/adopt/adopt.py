@@ -260,10 +260,7 @@ def _staging(target: pathlib.Path) -> Iterator[pathlib.Path]:
         target.mkdir(parents=True, exist_ok=True)
         staging = pathlib.Path(tempfile.mkdtemp(prefix=".adopt-", dir=target))
     except OSError as error:
-        raise errors.StoreError(
-            f"{target}: cannot be written: {error.strerror or error}",
-            hint="free space or rights there, or choose another folder for --out",
-        ) from error
+        raise errors.unwritable(target, error) from error
     succeeded = False
     try:
         yield staging

@@ -109,6 +109,13 @@ class Limits:
 def spool(stream: IO[bytes], name: str, group: str, form: str, limits: Limits) -> Iterator[Leaf]:
     """The leaf that a stream holds, read at most up to the limit; removed at the end.
 
+    Args:
+        stream: what to read.
+        name: the leaf's name, for people.
+        group: the folder or archive it lies in.
+        form: the containers around it, outermost first.
+        limits: how much may be read.
+
     Raises:
         ArchiveError: the stream is longer than any form of the data can be.
     """

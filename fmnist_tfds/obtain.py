@@ -1,4 +1,4 @@
-"""The ladder: cache, manual_dir, other tools' folders (opt in), mirrors, one error."""
+"""Obtains files: from the cache, manual_dir, other tools' folders (opt in), then the mirrors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def obtain(
     out: pathlib.Path | None = None,
     progress: progress_.Progress | None = None,
 ) -> results.Result:
-    """Obtains the four files; what failed stands in the result, it is not raised.
+    """Obtains the four files; errors are in the result, not raised.
 
     Args:
         settings: where from and how.
@@ -90,10 +90,10 @@ def obtain(
         out: folder that gets a copy of the four.
         progress: receives progress.
     """
-    return _Ladder(settings, dataset, progress or progress_.Silent()).climb(out)
+    return _Job(settings, dataset, progress or progress_.Silent()).run(out)
 
 
-class _Ladder:
+class _Job:
     def __init__(
         self,
         options: settings.Settings,
@@ -110,13 +110,13 @@ class _Ladder:
         self._records: dict[str, receipts.FileRecord] = {}
         self._error: errors.FmnistError | None = None
 
-    def climb(self, out: pathlib.Path | None) -> results.Result:
+    def run(self, out: pathlib.Path | None) -> results.Result:
         for note in (*self._options.notes, *self._warnings()):
             self._report.note(note)
         try:
-            for rung in (self._cache, self._manual_dir, self._other_tools, self._mirrors):
+            for step in (self._cache, self._manual_dir, self._other_tools, self._mirrors):
                 if self._missing():
-                    rung()
+                    step()
         except errors.FmnistError as error:
             self._error = error
         if missing := self._missing():
@@ -172,7 +172,7 @@ class _Ladder:
                 self._take(place)
 
     def _take(self, place: pathlib.Path) -> None:
-        """Takes what `place` holds; what it lacks is on record as failed attempts."""
+        """Takes the files in `place`; each one that it lacks becomes a failed attempt."""
         failed: dict[str, results.Attempt] = {}
         for file in self._missing():
             found = local_folder.find(place, file, self._dataset)
@@ -182,7 +182,7 @@ class _Ladder:
                 failed[file.name] = found.attempt
         refusal = self._adopt(place) if failed and place.exists() else None
         lacking = [failed[file.name] for file in self._missing()]
-        # Where one file has its usual name, what the place lacks by name says more.
+        # If none of the files has its usual name, why `adopt` refused says more than "not found".
         has_no_names = len(lacking) == len(self._dataset.files) and all(
             a.cause == "not-found" and a.evidence != local_folder.EMPTY for a in lacking
         )
@@ -205,19 +205,18 @@ class _Ladder:
         attempt: results.Attempt,
     ) -> None:
         is_canonical = identity.verdict == "genuine"
+        self._attempts[file.name].append(attempt)
         try:
-            # Whatever was proved is in the cache from then on, so that the next command has it.
+            # Copied to the cache, so that the next command finds it there.
             published = self._publish_copy(path, file, str(path))
         except errors.StoreError as error:
-            # Genuine all the same: used where it lies.
+            # The cache cannot be written; the file is genuine and is used where it lies.
             if not is_canonical:
                 self._report.note(error.message)
         else:
             if not is_canonical:
-                self._attempts[file.name].append(attempt)
                 self._have(file, published, str(path))
                 return
-        self._attempts[file.name].append(attempt)
         self._records[file.name] = {
             "source": str(path),
             **receipts.facts(file, canonical_gz=is_canonical),
@@ -225,7 +224,7 @@ class _Ladder:
         self._have(file, path, str(path))
 
     def _adopt(self, place: pathlib.Path) -> errors.FmnistError | None:
-        """Hands `place` to exchange.adopt for all files still missing; its refusal, if it does."""
+        """Takes missing files in other forms from `place` (exchange.adopt); its error, if any."""
         if not isinstance(self._dataset, catalog.Catalog):
             return None
         adopt = importlib.import_module("fmnist_tfds.exchange.adopt.adopt")
@@ -255,8 +254,7 @@ class _Ladder:
     def _mirrors(self) -> None:
         deadline_s = self._started_s + self._options.network.deadline_s
         missing = self._missing()
-        is_possible = any(m.is_local or not self._options.offline for m in self._options.mirrors)
-        if not is_possible:
+        if not any(m.is_local or not self._options.offline for m in self._options.mirrors):
             return
         result = downloader.fetch_all(
             self._options, missing, self._store, report=self._report, deadline_s=deadline_s
@@ -282,7 +280,7 @@ class _Ladder:
             if had.path is not None:
                 record = self._records.get(name) or self._store.record(self._dataset.file(name))
                 failed = [a.as_json() for a in had.attempts if a.outcome == "failed"]
-                # A file from the cache keeps what failed when it was fetched.
+                # A file from the cache keeps the failed attempts of the job that fetched it.
                 records[name] = {"failed_attempts": [], **record}
                 if failed:
                     records[name]["failed_attempts"] = failed

@@ -1,1 +1,1 @@
-"""What the user decided: settings, URLs, TOML file, and the only reader of the environment."""
+"""Settings, URLs, the TOML file, and the only reader of the environment."""

@@ -1,4 +1,4 @@
-"""The user's home folder, where there is one: a container's user may have no name and no HOME."""
+"""Expands "~". A container's user may have no home folder: then the error names what to set."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def folder(what: str, flag: str) -> pathlib.Path:
     """The home folder.
 
     Args:
-        what: what is looked for in it, for the message.
-        flag: what names another place.
+        what: what needs it, for the message.
+        flag: the setting that names another place.
 
     Raises:
         ConfigError: there is none.

@@ -139,7 +139,7 @@ def load(
 
 
 def _default_cache() -> pathlib.Path:
-    """Where caches lie by the platform's rule; looked up only where no other place is named."""
+    """The platform's cache folder; looked up only where no other one is set."""
     if not os.environ.get("XDG_CACHE_HOME"):
         home.folder("the cache", "--cache_dir or FMNIST_TFDS_CACHE_DIR")
     return platformdirs.user_cache_path("fmnist_tfds", appauthor=False)
@@ -157,12 +157,12 @@ def variable(name: str) -> str:
 
 
 def resolve_secret(value: str) -> str:
-    """The text that a reference ("env:NAME", "file:/path") stands for, without white space around
-    it; a literal as it is.
+    """The secret that a reference ("env:NAME", "file:/path") names, without surrounding white
+    space; a literal unchanged.
 
     Raises:
-        ConfigError: the variable is unset, the file cannot be read, or what is there is no one
-            line of text. Nothing of it is shown.
+        ConfigError: the variable is unset, the file cannot be read, or the secret is not one line
+            of text. The message shows nothing of it.
     """
     kind, _, rest = value.partition(":")
     if not secret_reference.is_reference(value):
@@ -186,8 +186,8 @@ def resolve_secret(value: str) -> str:
             raise errors.ConfigError(f"secret {value!r}: the file is empty")
     if not secret_reference.is_one_line(secret):
         raise errors.ConfigError(
-            f"secret {value!r}: it holds a line break, a control character or a byte that is no "
-            "text; no word of it is shown",
+            f"secret {value!r}: it holds a line break, a control character or a byte that is not "
+            "text; it is not shown",
             hint="store the secret alone, as one line of UTF-8 text",
         )
     return secret
@@ -204,7 +204,7 @@ def training_table(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _environment(env: Mapping[str, str]) -> settings.Environment:
     def conventional(name: str) -> str:
-        # Lower case wins, as in curl and Python's urllib; a CGI server can forge HTTP_PROXY.
+        # Lower case wins, as in curl and urllib: a CGI request can set HTTP_PROXY by a header.
         return env.get(name.lower()) or env.get(name.upper()) or ""
 
     proxies = {scheme: conventional(f"{scheme}_proxy") for scheme in ("http", "https", "all")}

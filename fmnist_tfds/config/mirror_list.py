@@ -1,4 +1,4 @@
-"""The mirror list: entries -> mirrors. The one grammar of arguments, environment and TOML.
+"""Parses the mirror list; arguments, environment and TOML share this one grammar.
 
 Used by `config` alone. Looks on disk only whether an entry is a folder.
 """
@@ -30,8 +30,8 @@ def expand(
         dataset: whose public mirrors "default" means.
 
     Raises:
-        ConfigError: an entry is none, or contradicts another; one that may be the rest of a URL
-            is not shown.
+        ConfigError: an entry is invalid or contradicts another; one that may be the rest of a URL,
+            cut at a comma, is not shown.
     """
     entries = listed.split(",") if isinstance(listed, str) else list(listed)
     found: list[settings.Mirror] = []
@@ -76,7 +76,7 @@ def _unnamed(
     if not is_url and not is_folder:
         is_absolute = pathlib.Path(entry).is_absolute() or entry.startswith(("~", "."))
         if "@" in entry or "?" in entry or (is_after_url and not is_absolute):
-            # What follows a comma in a URL's password or signature: no word of it is shown.
+            # Perhaps what followed a comma in a URL's password or signature: not shown.
             raise errors.ConfigError(
                 f"{where}: no URL, no folder and no name in the TOML file",
                 hint="a comma inside a URL is written %2C",

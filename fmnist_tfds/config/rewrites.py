@@ -1,7 +1,7 @@
-"""[[rewrites]]: URLs that begin with one text begin with another instead. Pure.
+"""[[rewrites]]: replaces the beginning of mirror URLs. Pure.
 
-As Bazel's downloader has them, without its patterns: the longest beginning wins, several targets
-are tried in order, and what was rewritten is not rewritten again.
+As in Bazel's downloader, but without patterns: the longest matching beginning wins, several
+targets are tried in order, and a rewritten URL is not rewritten again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read(tables: Sequence[Any], error: schema.Error) -> tuple[settings.Rewrite, 
     if loop := _loop(found):
         raise error(
             f"[[rewrites]]: a loop: {loop} is rewritten to what is rewritten to it",
-            "what was rewritten is not rewritten again: one of the rules is not meant so",
+            "a rewritten URL is not rewritten again: correct one of the two rules",
         )
     return tuple(found)
 
@@ -61,10 +61,10 @@ def apply(
     rules: Sequence[settings.Rewrite],
     named: Sequence[settings.Mirror],
 ) -> list[settings.Mirror]:
-    """What is asked instead of `mirror`, in order; [] where no rule is for it.
+    """The mirrors that replace `mirror`, in order; [] if no rule matches.
 
-    A target gets the settings of the named mirror whose URL it begins with, credentials included,
-    and else none: those of the mirror that is rewritten were meant for another host.
+    A target gets the settings, credentials included, of the named mirror whose URL it begins with,
+    else none: those of the rewritten mirror were meant for another host.
 
     Args:
         mirror: whose URL may be rewritten.
@@ -93,7 +93,7 @@ def _loop(rules: Sequence[settings.Rewrite]) -> str:
             other.source
             for other in rules
             for to in rule.targets
-            # To itself is none: "https://" to "https://proxy.example/" is what people write.
+            # A rule may match its own target: "https://" to "https://proxy.example/" is common.
             if to.startswith(other.source) and other.source != rule.source
         ]
         for rule in rules

@@ -1,7 +1,6 @@
-"""A table of the TOML file against the fields of a dataclass: names, types, ranges. Pure.
+"""Checks a table of the TOML file against a dataclass: names, types, ranges. Pure.
 
-No value is ever shown but a number out of range: what stands there may be a secret in the wrong
-place.
+Messages show no value except a number out of range: any other may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ def check(
     """A copy of `table`, every key of it a field of `schema` and every value of its type and range.
 
     Args:
-        table: what stands in the file.
+        table: as read from the file.
         schema: a dataclass; a path stands as a string in the file, a dataclass as a table.
-        where: how messages name the table; "" for the top level.
+        where: the table's name in messages; "" for the top level.
         error: makes the exception of a message and a hint.
         keys: the fields that are allowed; None for all.
 

@@ -1,6 +1,6 @@
-"""What the user decided, as frozen values, and the route that follows from it for one URL. Pure.
+"""The settings as frozen values, and the route to one URL that follows from them. Pure.
 
-Nothing here reads a file or the environment; `config` does, and fills these in.
+Nothing here reads a file or the environment; `config.loader` does, and makes these.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Mirror:
         client_cert: PEM file with certificate and key to present, or None.
         headers: pairs (name, value); a value may be a reference, then it is a secret.
         auth: how to authenticate, or None.
-        insecure_tls: do not verify the certificate (the bytes are hash-pinned all the same).
+        insecure_tls: do not verify the certificate (the pinned hashes are still checked).
         allow_http_redirect: follow a redirect from https to http.
         user_agent: the User-Agent to send, "" for the general one.
     """
@@ -79,7 +79,7 @@ class Mirror:
 
     @property
     def is_local(self) -> bool:
-        """True where reading it opens no socket of ours."""
+        """True for folders: reading them opens no socket."""
         return self.scheme in _LOCAL_SCHEMES
 
     def url_for(self, file: artifacts.Artifact) -> str:
@@ -196,7 +196,7 @@ class Settings:
         rewrites: the [[rewrites]], in the order of the file; `mirrors` are rewritten already.
         named: the [[mirrors]] of the file: a rewritten URL gets the credentials of the one whose
             URL it now is, and of no other.
-        blocked_message: whom to ask where every source refused; "" for nobody in particular.
+        blocked_message: what to tell the user where every source refused, or "".
         notes: remarks on the settings that the user should see, such as a rewritten URL.
     """
 

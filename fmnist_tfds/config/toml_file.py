@@ -1,7 +1,7 @@
-"""One TOML file -> checked values: mirrors and the [network], [cache], [manual] tables.
+"""Reads and checks the TOML file: mirrors, rewrites, [network], [cache], [manual], [messages].
 
-An unknown key or a wrong type is a ConfigError that names the file, the
-key and the nearest valid key. Secrets may only stand as references.
+An unknown key or a wrong type is a ConfigError that names the file, the key and the nearest valid
+key. Secrets may only be given as references.
 """
 
 from __future__ import annotations

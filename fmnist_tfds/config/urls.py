@@ -1,4 +1,4 @@
-"""URLs: checking, masking for people, default ports, and what NO_PROXY exempts. Pure text.
+"""URLs: checking, masking, default ports, and what NO_PROXY exempts. Pure.
 
 Source: RFC 3986 for the parts of a URL.
 """
@@ -22,7 +22,7 @@ PLACEHOLDERS = ("filename", "sha256", "md5", "sha1", "sha1_git", "size", "url_sh
 
 
 def is_template(url: str) -> bool:
-    """True if `url` says itself where each file lies: it holds a placeholder."""
+    """True if `url` holds a placeholder: it says itself where each file lies."""
     return PLACEHOLDER.search(url) is not None
 
 
@@ -50,7 +50,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
 
     Args:
         entry: as the user wrote it.
-        where: how an error calls it.
+        where: its name in error messages.
         base: what relative folders are relative to; None: the working folder.
 
     Raises:
@@ -76,7 +76,7 @@ def checked_mirror(entry: str, where: str, base: pathlib.Path | None = None) -> 
         if "\\" in parts.netloc:
             raise ValueError("urllib3 would end the host there")
     except ValueError:
-        # A password that holds a "/" or "," ends up as the port: no word of it is shown, nor of
+        # A password that holds a "/" or "," ends up as the port: nothing of it is shown, nor of
         # Python's own message, which quotes it.
         has_credentials = "@" in entry
         if not has_credentials:
@@ -199,7 +199,7 @@ def mask_urls(text: str) -> str:
 
 
 def mask_no_proxy(rules: str) -> str:
-    """NO_PROXY fit to be shown: somebody may have put whole URLs there."""
+    """NO_PROXY fit to be shown: it may hold whole URLs, with passwords."""
     rules = ",".join(re.split(r"[,\s]+", rules.strip()))
     shown = (mask_proxy(rule) if "@" in rule else rule for rule in rules.split(","))
     return ",".join(mask_url(rule) if "://" in rule else rule for rule in shown)

@@ -1,1 +1,1 @@
-"""Says where the fault lies: stage-by-stage probes of every source, and the report made of them."""
+"""The doctor: examines every source stage by stage and reports where the fault lies."""

@@ -1,4 +1,4 @@
-"""The firewall request: which hosts, why, how much, why it is safe. Pure."""
+"""The request to a firewall administrator: which hosts, what for, why it is safe. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a mirror serves: a whole file against its hash, another's first bytes, asked for by Range,
-against the known gzip header.
+"""Checks what a mirror serves: a whole file by its hash, of another the first bytes by Range,
+compared with the known gzip header.
 
 Source: RFC 1952 (gzip header), RFC 9110 section 14 (Range).
 """
@@ -23,13 +23,13 @@ _ASKED_BYTES = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Beginning:
-    """What stands at the beginning of a file.
+    """What the first bytes of a file on a mirror show.
 
     Attributes:
         why: why the file is not available there, or None.
         is_ranged: the server honoured Range.
-        note: a remark on what is odd but good, or "".
-        hops: the URLs that were asked, in order.
+        note: how the file differs from the published one, though it can be used; or "".
+        hops: the URLs requested, in order.
     """
 
     why: causes.Explanation | None
@@ -55,7 +55,7 @@ def whole(order: request.Request, delivery: request.Reply) -> causes.Explanation
 
 
 def beginning(order: request.Request) -> Beginning:
-    """What stands at the beginning of the file of `order`; nothing is written.
+    """Requests the first bytes of the file of `order`; writes nothing.
 
     Raises:
         ConfigError: a secret cannot be read.
@@ -103,7 +103,7 @@ def clock_skew_s(date: str, now_s: float) -> float | None:
 
 
 def header_of(file: catalog.SourceFile) -> bytes:
-    """The canonical .gz's first bytes as far as they are known; the magic alone where none is."""
+    """The first bytes of the published .gz, as far as they are known: at least gzip's magic."""
     if not file.gzip_mtime:
         return gzip_file.MAGIC
     name = file.payload_name.encode() + b"\0"
@@ -120,7 +120,7 @@ def _judged(file: artifacts.Artifact, start: bytes, content_range: str, status: 
         note = f"{file.name} has {int(size):,} bytes there, not {file.size_bytes:,}" if odd else ""
         return Beginning(None, is_ranged, note)
     if start.startswith(gzip_file.MAGIC):
-        return Beginning(None, is_ranged, f"{file.name} is compressed anew there")
+        return Beginning(None, is_ranged, f"{file.name} is re-compressed there")
     if identify.idx_shape(start) == file.shape:
         return Beginning(None, is_ranged, f"{file.name} is decompressed there")
     if page := _page(file, start):
@@ -132,7 +132,7 @@ def _judged(file: artifacts.Artifact, start: bytes, content_range: str, status: 
 def _judged_by_size(
     file: artifacts.Artifact, start: bytes, size: str, *, is_ranged: bool
 ) -> Beginning:
-    """Of a file that only size and digest are known of, its beginning proves nothing."""
+    """Judges a file of which only size and digest are known: its first bytes prove nothing."""
     if page := _page(file, start):
         return page
     if is_ranged and size.isdigit() and int(size) != file.size_bytes:

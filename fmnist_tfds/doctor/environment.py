@@ -1,6 +1,6 @@
-"""Variables and settings that contradict each other or cannot work. Reads what it is given.
+"""Finds variables and settings that contradict each other or cannot work.
 
-The caller hands the variables over; CA files are looked at on disk, nothing else is opened.
+The caller passes the variables; CA files are read from disk, nothing else is opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _shown = urls.mask_proxy
 
 
 def check(env: Mapping[str, str], found: settings.Settings) -> tuple[findings.Finding, ...]:
-    """What is wrong with the variables in `env` and the settings made of them; secrets masked."""
+    """The problems of the variables in `env` and of the settings made of them; secrets masked."""
     return (
         *(*_spelled_twice(env), *_malformed(env), *_one_scheme_only(found), *_bundles(env)),
         *(*_no_proxy(found), *_addresses(found)),

@@ -1,4 +1,4 @@
-"""What the doctor found, as frozen values fit to be shown or written as JSON. Pure."""
+"""The doctor's results as frozen values, to be shown or written as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OWNERS: Mapping[str, str] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """One step on the way to a source.
+    """One stage of the examination of a source.
 
     Attributes:
         name: one of `STAGES`.
-        outcome: "skipped" where the way to this source has no such step.
+        outcome: "skipped" where this source has no such stage.
         ms: milliseconds it took; None where it was not measured alone.
         detail: what was seen.
     """
@@ -41,10 +41,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """One place that was looked at.
+    """One source that was examined.
 
     Attributes:
-        url: masked URL or folder; what to look at.
+        url: masked URL or folder.
         name: its name in the TOML file, "cache", "manual_dir", or "".
         host: host name with the port where it is not the standard one; "" for folders.
         stages: in the order of `STAGES`, all of them.
@@ -53,15 +53,15 @@ class Source:
         evidence: what was seen.
         remedy: what can be done, one line.
         owner: a key of `OWNERS`, or "".
-        proxy: "host:port" of the proxy on the way, or "".
-        proxy_origin: what decided that proxy.
+        proxy: "host:port" of the proxy, or "".
+        proxy_origin: the variable or setting that names that proxy.
         proxy_answered: what the proxy calls itself, or "".
         issuer: who signed the certificate that was presented, or "".
         clock_skew_s: seconds that this machine's clock is ahead of the server's Date, or None.
         hops: the other hosts that redirects led to, as URLs without a path.
         probes: how often it was tried.
         disturbances: causes of failed probes before one that succeeded.
-        notes: remarks on what works, but not as it should.
+        notes: remarks on what works, but is unusual.
         address_problem: why the configured URL cannot work, or "".
     """
 
@@ -86,7 +86,7 @@ class Source:
     address_problem: str = ""
 
     def passed(self, stage: str) -> bool:
-        """True if that step succeeded."""
+        """True if that stage succeeded."""
         return any(s.name == stage and s.outcome == "ok" for s in self.stages)
 
 
@@ -127,7 +127,7 @@ class Report:
     Attributes:
         ok: True if every file is available from some source.
         headline: the verdict in one sentence.
-        verdict: more sentences: what works, what fails, who can mend it.
+        verdict: more sentences: what works, what fails, who can fix it.
         sources: in the order in which they are tried.
         settings: contradictions in the settings.
         remedies: what to paste.
@@ -163,14 +163,14 @@ class Report:
 def masked(source: Source, mask: Callable[[str], str]) -> Source:
     """`source` with every text passed through `mask`.
 
-    Its own address stays, whatever secret is a word of it: the firewall request needs the host.
+    The address stays even if a secret is part of it: the firewall request needs the host.
     """
     return dataclasses.replace(
         source,
         **{
             field.name: _masked(getattr(source, field.name), mask)
             for field in dataclasses.fields(source)
-            # A remedy is our own text; the mask would eat "user:password@" in it.
+            # A remedy is our own text; the mask would hide "user:password@" in it.
             if field.name not in ("url", "name", "host", "stages", "owner", "cause", "remedy")
         },
         stages=tuple(dataclasses.replace(s, detail=mask(s.detail)) for s in source.stages),

@@ -1,4 +1,4 @@
-"""URLs that people configure and that cannot deliver a file, and what to write instead. Pure.
+"""Recognises URLs that cannot deliver a file, and says what to write instead. Pure.
 
 Source: the URL schemes of the services' own documentation, named beside each rule.
 """
@@ -24,7 +24,7 @@ _S3_WEBSITE = re.compile(r"(?P<bucket>.+)\.s3-website[.-](?P<region>[a-z0-9-]+)\
 
 
 def problem_of(url: str) -> tuple[str, str]:
-    """Why `url` cannot work, and what to write instead; ("", "") where nothing speaks against it.
+    """Why `url` cannot work, and what to write instead; ("", "") if no problem is known.
 
     Args:
         url: a mirror's base URL or template.

@@ -13,7 +13,7 @@ from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.formats import identify
 
 _Lacking = Mapping[str, causes.Explanation]
-# Why a place does not hold the data in any other form either; None if it does.
+# Looks for the data in other forms in a folder: the error, or None if it is there.
 Adopting = Callable[[pathlib.Path], errors.FmnistError | None]
 
 
@@ -23,7 +23,7 @@ def at_hand(
     adopting: Adopting | None,
     local: Sequence[pathlib.Path],
 ) -> list[findings.Source]:
-    """The cache, if there is anything in it, manual_dir, if one is set, and other tools' caches."""
+    """Examines the cache (unless empty), manual_dir (if set) and other tools' caches."""
     found = []
     cache = options.cache_dir / dataset.cache_folder
     if any((cache / file.cache_name).is_file() for file in dataset.files):
@@ -67,7 +67,7 @@ class Folder:
         )
 
     def run(self) -> None:
-        """Looks; a file system that hangs is left to the caller's patience."""
+        """Examines the folder; the caller bounds the time, should the file system hang."""
         lacking = {}
         for file in self._dataset.files:
             if why := self._why_not(file):

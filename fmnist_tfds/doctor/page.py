@@ -1,4 +1,4 @@
-"""The report as one page: no script, no outside resource, for phones, for paper, for readers. Pure.
+"""The report as one HTML page: no script, no outside resource; for phones, print, screen readers.
 
 The page is the template beside this module, page.html; every value in it is escaped.
 

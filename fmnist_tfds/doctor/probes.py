@@ -1,8 +1,8 @@
-"""One source, looked at stage by stage: dns, tcp, proxy, tls, http, range, content.
+"""Examines one source stage by stage: dns, tcp, proxy, tls, http, range, content.
 
-The first four stages are measured on a connection of the doctor's own; what decides is the same
-request that a download makes: `transfer` for the smallest file, `redirects` for the beginnings of
-the others.
+The first four stages are measured on a separate connection. The verdict comes from the requests
+that a download makes, too: `transfer` for the smallest file, `redirects` for the first bytes of the
+others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from fmnist_tfds.download.transport import (
     watching,
 )
 
-_CRAWL_S = 5.0
-# A file that is larger is judged by its first bytes alone.
+_LEAST_TO_JUDGE_S = 5.0
+# Of a larger file only the first bytes are requested.
 _MOST_WHOLE_BYTES = 8 << 20
 
 
@@ -81,10 +81,10 @@ class Probe:
         self._skew_s: float | None = None
 
     def run(self) -> None:
-        """Looks; `result` says what went wrong.
+        """Examines the mirror; `result` says what was found.
 
         Raises:
-            watching.Cancelled: called off.
+            watching.Cancelled: `cancel` was called.
         """
         try:
             with library_logs.hushed(self._secrets.mask):
@@ -109,7 +109,7 @@ class Probe:
             self._small_file()
 
     def cancel(self) -> None:
-        """Ends a look that takes too long."""
+        """Ends an examination that takes too long."""
         self._watch.cancel()
 
     def result(self) -> findings.Source:
@@ -196,14 +196,14 @@ class Probe:
             raise stages.Failed(stage, self._after_redirect(delivery.problem))
         status = f"status {delivery.status}" if delivery.status else "read"
         self._stages.passed("http", status, since_s=start, until_s=first)
-        self._refuse_a_crawl(end - first)
+        self._check_speed(end - first)
         if why := contents.whole(order, delivery):
             raise stages.Failed("content", why)
         self._serves.append(order.file.name)
         self._stages.passed("content", f"{order.file.name} proved by its hash", since_s=first)
 
     def _beginnings(self) -> None:
-        """The first bytes of the files not looked at yet, asked for by Range."""
+        """Requests the first bytes of the other files, by Range."""
         start = self._clock()
         ranged = True
         for file in self._dataset.files:
@@ -228,13 +228,15 @@ class Probe:
         if not ranged:
             self._notes.append(said)
 
-    def _refuse_a_crawl(self, seconds: float) -> None:
-        """A download gives up below the minimum speed, however whole the body is at last.
+    def _check_speed(self, seconds: float) -> None:
+        """Fails below the minimum speed: a download would have given up on this body.
 
-        `seconds` are those of the body: a late answer, or a late wake-up of ours, is no crawl.
+        Args:
+            seconds: from the first byte of the body to the last, so that a late first byte does
+                not count as a slow transfer.
         """
         least = self._options.network.min_speed_bytes_per_s
-        if seconds > _CRAWL_S and self._watch.received < least * seconds:
+        if seconds > _LEAST_TO_JUDGE_S and self._watch.received < least * seconds:
             speed = self._watch.received / seconds
             slow = f"{speed:,.0f} bytes a second; less than min_speed_bytes_per_s, {least:,}"
             raise stages.Failed("content", causes.named("stalled", slow))

@@ -1,6 +1,6 @@
-"""What to paste: export lines, TOML, a recipe for --manual_dir. Pure.
+"""Remedies to paste: export lines, TOML, a recipe for --manual_dir. Pure.
 
-Nothing secret is ever put in: where a password belongs, its name stands in capitals.
+They never hold a secret: in its place stands a word in capitals, such as PASSWORD.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fmnist_tfds.download.diagnosis import causes
 def suggest(
     sources: Sequence[findings.Source], ok: bool, dataset: artifacts.ArtifactSet
 ) -> tuple[findings.Remedy, ...]:
-    """The remedies for what is in the way, most useful first."""
+    """The remedies for what failed, most useful first."""
     found: list[findings.Remedy] = []
     found += _working_first(sources, dataset)
     for look in (_intercepted, _untrusted, _password, _ntlm, _unset_proxy, _credentials):
@@ -61,7 +61,7 @@ def _working_first(
     listed = ",".join([*usable, *(["default"] if len(usable) < 2 else [])])
     return [
         findings.Remedy(
-            "ask first where it works", "shell", f"export FMNIST_TFDS_MIRRORS='{listed}'"
+            "list the working mirrors first", "shell", f"export FMNIST_TFDS_MIRRORS='{listed}'"
         ),
         findings.Remedy("the same in the TOML file", "toml", f'order = "{listed}"'),
     ]
@@ -100,7 +100,7 @@ def _trust(mine: Sequence[findings.Source], title: str) -> list[findings.Remedy]
         findings.Remedy(title, "shell", shell),
         findings.Remedy(f"{title}, in the TOML file", "toml", toml),
         findings.Remedy(
-            "last resort: do not verify TLS; every byte is hash-pinned all the same",
+            "last resort: do not verify TLS; every byte is still checked against the pinned hashes",
             "toml",
             unverified,
         ),

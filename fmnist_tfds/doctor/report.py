@@ -1,7 +1,7 @@
-"""`examine`: probes every source in parallel, repeats what failed, returns the report.
+"""`examine`: probes every source in parallel, repeats failed probes, returns the report.
 
-Opens sockets only to the configured mirrors and proxies; writes to a temporary folder only. Reads
-no environment: what is wrong there comes in as findings.
+Opens sockets only to the configured mirrors and proxies; writes to a temporary folder only. Does
+not read the environment: the caller passes what is wrong there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fmnist_tfds.download.transport import credentials, watching
 LONGEST_S = 60.0
 _MOST_PROBES = 3
 _PAUSE_S = 1.0
-# A probe silent for so long is repeated once, not twice.
+# After failed probes that took so long together, no third one is made.
 _PATIENCE_S = 15.0
 _READ_TIMEOUT_S = 10.0
 
@@ -41,12 +41,12 @@ def examine(
     sleep: Callable[[float], None] = time.sleep,
     wall: Callable[[], float] = time.time,
 ) -> findings.Report:
-    """The diagnosis of all sources, within the deadline or `LONGEST_S`, what is shorter.
+    """The diagnosis of all sources, within the deadline or `LONGEST_S`, whichever is shorter.
 
     Args:
         options: mirrors, network, manual_dir, cache.
         contradictions: what `environment.check` found.
-        adopting: says why a place does not hold the data in another form either; None if it does.
+        adopting: looks for the data in other forms in a place; its error, or None if it is there.
         local: other tools' caches that may be used.
         dataset: whose files are looked for.
         clock: monotonic seconds.
@@ -119,7 +119,7 @@ def _remote(
 
 
 def _served(mirror: settings.Mirror, dataset: artifacts.ArtifactSet) -> artifacts.ArtifactSet:
-    """What `mirror` may have of the data set: the host of one file is not asked for another's."""
+    """The files that `mirror` can name: one whose template lacks a value is not requested."""
     files = tuple(file for file in dataset.files if not mirror.lacks(file))
     return dataset if files == dataset.files else dataclasses.replace(dataset, files=files)
 
@@ -135,7 +135,7 @@ class _Probe(Protocol):
 
 
 class _Look:
-    """One source, looked at in a thread until it works, fails for good, or time is up."""
+    """One source, probed in a thread until it works, fails for good, or time is up."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class _Look:
 
 
 def _is_repeated(cause: causes.CauseName | Literal[""]) -> bool:
-    # A server that asks for fewer requests is not asked more often.
+    # A server that rate-limits us gets no further requests.
     if not cause or cause == "rate-limited":
         return False
     return causes.CAUSES[cause].is_transient

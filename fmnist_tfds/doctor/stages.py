@@ -43,7 +43,7 @@ class Stages:
             self._seen[name] = findings.Stage(name, "skipped")
 
     def is_skipped(self, name: str) -> bool:
-        """True if `skip` named it."""
+        """True if this source has no such stage."""
         return name in self._seen and self._seen[name].outcome == "skipped"
 
     def passed(self, name: str, detail: str, *, since_s: float, until_s: float = 0.0) -> None:

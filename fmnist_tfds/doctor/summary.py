@@ -1,4 +1,4 @@
-"""Many sources looked at -> what works, what fails, and who can mend it. Pure."""
+"""The verdict on all sources: what works, what fails, and who can fix it. Pure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def judge(sources: Sequence[findings.Source], dataset: artifacts.ArtifactSet) ->
 
 
 def title_of(source: findings.Source) -> str:
-    """How a source is called in a sentence."""
+    """The name of a source in a sentence."""
     return source.name or source.host or source.url
 
 

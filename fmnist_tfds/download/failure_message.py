@@ -1,4 +1,4 @@
-"""All failed sources -> one message that lists them aligned, and one hint. Pure."""
+"""The error message for files that no source delivered: an aligned table and one hint. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MANUAL_ANY = (
     "`fmnist-tfds doctor --dataset=NAME`"
 )
 _MOST_EVIDENCE = 160
-# A name or a digest, no size: those are numbers that may stand anywhere.
+# Only names and digests are replaced by their placeholder: a size may occur anywhere in a URL.
 _LEAST_TO_FOLD = 12
 
-# Source, cause, evidence; how often it was tried may differ from file to file.
+# Source, cause, evidence; the number of attempts may differ from file to file.
 _Row = tuple[str, str, str]
 
 
@@ -37,7 +37,7 @@ def obtain_error(
         is_offline: the network is switched off for this job.
         blocked_message: `blocked` of the TOML file's [messages], shown where every source refused.
     """
-    # Sets: a file whose thread starts late asks a source that is known to be out last.
+    # Compared as sets: the files' threads may have asked the sources in different orders.
     groups: dict[frozenset[_Row], list[artifacts.Artifact]] = collections.defaultdict(list)
     most: collections.Counter[_Row] = collections.Counter()
     for file in missing:
@@ -89,7 +89,7 @@ def _rows(file: artifacts.Artifact, attempts: Sequence[results.Attempt]) -> dict
         by_source[source].append(attempt)
     rows: dict[_Row, int] = {}
     for source, tries in by_source.items():
-        # The last word of a source may be the deadline: what went wrong before says more.
+        # The last attempt may have ended by the deadline: the cause before that says more.
         last = next((a for a in reversed(tries) if a.cause != "deadline"), tries[-1])
         evidence = last.evidence or (causes.CAUSES[last.cause].meaning if last.cause else "")
         rows[source, last.cause, evidence[:_MOST_EVIDENCE]] = len(tries)

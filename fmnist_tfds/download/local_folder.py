@@ -1,4 +1,4 @@
-"""The four files in a folder of the user's: by name, in the layouts that other tools use.
+"""Finds the four files in a folder: by name, also in the layouts of other tools.
 
 Only reads. What is found is identified; a wrong file is reported as a failed attempt.
 """
@@ -49,7 +49,7 @@ def find(folder: pathlib.Path, file: artifacts.Artifact, dataset: artifacts.Arti
         wrong = wrong or _failed(path, why)
     if proved:
         return proved
-    # The same words for every file that is not there: an error then lists them once.
+    # The same text for every missing file: an error message then lists it once.
     return Found(None, None, wrong or _failed(folder, causes.named("not-found", _held(folder))))
 
 

@@ -1,4 +1,4 @@
-"""How a fetch tells that it is alive: a Protocol, and ones that are silent, log, or draw a bar."""
+"""Progress reports of a fetch: the Protocol, and three that do nothing, log, or draw a bar."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Progress(Protocol):
     """Receives reports; the methods may be called from several threads at once."""
 
     def update(self, file: str, source: str, received: int, total: int) -> None:
-        """`received` of `total` bytes of `file` are here; `source` is a masked URL."""
+        """`received` of `total` bytes of `file` have arrived; `source` is a masked URL."""
 
     def note(self, text: str) -> None:
         """Something the user should see, one line."""
 
     def done(self, file: str, source: str) -> None:
-        """`file` is here and verified."""
+        """`file` is in the cache, verified."""
 
 
 class Silent:
-    """Says nothing."""
+    """Reports nothing."""
 
     def update(self, file: str, source: str, received: int, total: int) -> None:
         """Nothing."""
@@ -78,7 +78,7 @@ class _Bar(Lines):
         self._received: dict[str, int] = {}
 
     def update(self, file: str, source: str, received: int, total: int) -> None:
-        """Moves the bar; what lay here before, of a file that is resumed, is no speed."""
+        """Moves the bar; bytes resumed from a part do not count as speed."""
         with self._lock:
             if self._bar is None:
                 self._bar = self._make(
@@ -98,7 +98,7 @@ class _Bar(Lines):
             self._received[file] = received
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()
 

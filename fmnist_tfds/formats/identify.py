@@ -1,8 +1,8 @@
-"""What is this file? Genuine, genuine in another wrapper, a named impostor, or what else arrived.
+"""Identifies a file: genuine, genuine but compressed otherwise, a known impostor, or not the data.
 
-The ladder: hash of the .gz, hash of the payload under up to three layers of gzip, known
-impostors, HTML and other documents, then truncated, corrupt, unknown. Never decompresses more
-than the largest known payload and one byte.
+Looked at in this order: hash of the .gz, hash of the payload under up to three layers of gzip,
+known impostors, HTML and other documents, then truncated, corrupt, unknown. Never decompresses
+more than the largest known payload and one byte.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def impostor(data: bytes, dataset: artifacts.ArtifactSet) -> artifacts.Impostor 
 
 
 def _pinned(path: pathlib.Path, expected: artifacts.Artifact) -> Identity:
-    """What a file is that only size and digest are known of; read in pieces, for it may be big."""
+    """Identifies a file by its size and digest alone; read in pieces, since it may be large."""
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
@@ -225,9 +225,9 @@ def _found(
 
 
 def beginning(data: bytes) -> str:
-    """What stands at the beginning of a file that is none of ours.
+    """What an unknown file begins with, for people.
 
-    Text is not quoted: a server may echo a token there, of which a piece is no secret to find.
+    Text is not quoted: a server may echo a token there, and masking cannot find a piece of one.
     """
     head = data[:_MAGIC_BYTES]
     if not data.strip():

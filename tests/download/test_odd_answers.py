@@ -61,7 +61,7 @@ def test_hints_without_end_are_no_hang(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "cause", "said"),
     [
-        ("302 Found\nLocation: http://[::1/x\n", "insecure-redirect", "no address"),
+        ("302 Found\nLocation: http://[::1/x\n", "insecure-redirect", "invalid URL"),
         ("302 Found\nLocation: http://a.example:99999999/x\n", None, ""),
         ("200 OK\nContent-Length: " + "9" * 5000 + "\n", None, ""),
         ("206 Partial\nContent-Range: bytes 0-1/" + "9" * 5000 + "\n", None, ""),

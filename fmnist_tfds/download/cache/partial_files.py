@@ -1,4 +1,4 @@
-"""Private part files: one writer each, adopted by the next run when their writer is gone.
+"""Part files: one writer each, resumed by the next run when their writer is gone.
 
 A part's name holds the host and process that write it. A part is abandoned when that process is
 dead, when this process released it, or when nothing was written to it for ten minutes.
@@ -34,7 +34,7 @@ class Parts:
         self._host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 
     def claim(self, name: str) -> pathlib.Path:
-        """A private path for a part of file `name`; the largest abandoned part stands there.
+        """A private path for a part of file `name`; the largest abandoned part is moved there.
 
         All other abandoned parts of that file are removed: at most one is ever left behind.
         """
@@ -63,13 +63,13 @@ class Parts:
             _in_use.discard(part)
 
     def drop(self, name: str) -> None:
-        """Removes the abandoned parts of file `name`, which is here."""
+        """Removes the abandoned parts of file `name`, which is now in the cache."""
         for part in self._abandoned(name):
             with contextlib.suppress(OSError):
                 part.unlink()
 
     def clean(self) -> None:
-        """Removes parts that were not written to for a week, and pieces that nobody writes."""
+        """Removes parts that were not written to for a week, and pieces without a writer."""
         now = time.time()
         for path in self._all(""):
             with contextlib.suppress(OSError):

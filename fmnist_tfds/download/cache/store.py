@@ -40,7 +40,7 @@ class Store:
         self.parts = partial_files.Parts(self.directory / _STATE)
 
     def path(self, file: artifacts.Artifact) -> pathlib.Path:
-        """Where the file stands once it is here."""
+        """Where the file lies once it is verified."""
         return self.directory / file.cache_name
 
     def lookup(self, file: artifacts.Artifact) -> pathlib.Path | None:
@@ -52,7 +52,7 @@ class Store:
             # Absent, or in a folder without permission to enter: not here, in both cases.
             return None
         if not path.is_file():
-            # A FIFO or a device would never end; a folder is in the way of the file.
+            # Reading a FIFO or a device would never end; a folder blocks the file's name.
             self._set_aside(path)
             return None
         stamp = _stamp(stat)
@@ -107,7 +107,7 @@ class Store:
         """Verifies `part`, moves it under its final name and writes the receipt.
 
         Args:
-            part: a file of this store's folder system; gone afterwards.
+            part: a file on the same file system; gone afterwards.
             file: what it must be.
             record: where it came from, for the receipt.
 
@@ -138,7 +138,7 @@ class Store:
                 **record,
             }
             full["file_sha256"] = file.sha256 if is_canonical else sha256(part)
-            # Before the file: another process that sees it must not record where it found it.
+            # Before the file: else another process could see it and record "found in the cache".
             receipts.write_json(self._state(file), {"stamp": _stamp(part.stat()), "record": full})
             target = self.path(file)
             part.replace(target)
@@ -150,12 +150,12 @@ class Store:
         return target
 
     def record(self, file: artifacts.Artifact) -> receipts.FileRecord:
-        """What is on record about a file that is here; {} if nothing is."""
+        """The record of a file in the cache; {} if there is none."""
         record = receipts.read_json(self._state(file)).get("record") or {}
         return cast("receipts.FileRecord", dict(record))
 
     def receipt(self) -> dict[str, Any]:
-        """The receipt of the files that are here."""
+        """The receipt of the files in the cache."""
         records = {
             file.name: self.record(file) for file in self.dataset.files if self.path(file).exists()
         }
@@ -207,7 +207,7 @@ class Store:
         if not isinstance(self.dataset, catalog.Catalog):
             return  # the folder is shared: receipts of artifacts stand where they are used
         receipt: dict[str, Any] = {}
-        # Again where another file arrived meanwhile: its writer may have been overtaken by us.
+        # Repeated if another file arrived meanwhile: its process may have written before us.
         while receipt != (now := self.receipt()):
             receipt = now
             receipts.write_json(self.directory / receipts.NAME, receipt)
@@ -225,7 +225,7 @@ class Store:
         return False
 
     def _set_aside(self, path: pathlib.Path) -> None:
-        # One per name: it is evidence, not data. Where it cannot be moved, publishing will say so.
+        # One per name, kept as evidence. If it cannot be moved, `publish` reports why.
         with contextlib.suppress(OSError):
             (self.directory / _STATE).mkdir(exist_ok=True)
             path.replace(self.directory / _STATE / f"{path.name}.damaged")

@@ -199,7 +199,7 @@ SQUID_ERRORS: Mapping[str, causes.CauseName] = {
     "ERR_TOO_BIG": "size-limited",
 }
 
-# Pages that ask somebody to log in or agree before the network opens.
+# Pages of networks that want a login or consent first.
 _PORTAL_MARKS = (
     "wispaccessgatewayparam",
     "captive portal",

@@ -55,18 +55,18 @@ class Cause:
         name: the word in messages, receipts and the doctor's report.
         meaning: one line; the evidence where nothing more exact was seen.
         remedy: what the user can do, one line.
-        owner: whose it is where the other sources do not say otherwise.
-        stage: the stage of the doctor's examination that it always belongs to; None where it
-            is the stage in which it was met.
+        owner: who can fix it, unless the results of the other sources show otherwise.
+        stage: the stage of the doctor's examination that it always belongs to; None for the
+            stage in which it occurred.
         is_transient: another attempt at the same mirror may succeed.
-        disables_mirror: the whole mirror suffers, not one file: it is tried last from now on.
+        disables_mirror: it concerns the whole mirror, not one file: try it last from now on.
         is_silence: no response of any kind arrived.
         is_unreachable: the connection failed or broke; the other sources show whether the server
-            or the own line is down.
-        keeps_part: what arrived may be the beginning of the right file and can be resumed.
-        permission_helps: the firewall administrator can mend it.
-        is_refusal: somebody on the way, or the server, does not let this through.
-        lacks_the_file: the source does not hold the file: permission would not help.
+            or this machine's network is down.
+        keeps_part: what arrived may be the beginning of the right file: keep it, to resume it.
+        permission_helps: the firewall administrator can fix it by allowing the host.
+        is_refusal: a proxy, a firewall or the server refuses the request.
+        lacks_the_file: the source does not have the file: permission would not help.
         note: one more sentence for docs/causes.md.
     """
 

@@ -60,7 +60,7 @@ def from_exception(
 
 
 def _words(error: BaseException) -> str:
-    """An exception that no rule knows, without Python's names for it.
+    """What an exception that no rule covers says, without Python's names.
 
     The texts of Python's own exceptions speak of our code, those of other packages (botocore,
     gcsfs) of the server.
@@ -174,7 +174,7 @@ def _name_lookup(
         proxy = urllib.parse.urlsplit(route.proxy or "").hostname
         host = proxy or urllib.parse.urlsplit(url).hostname or url
         if proxy:
-            # A setting of this machine, nobody's refusal.
+            # A wrong setting of this machine; no server refused anything.
             return causes.named(
                 "dns-failure",
                 f"the proxy {host} has no address (set by {route.proxy_origin})",

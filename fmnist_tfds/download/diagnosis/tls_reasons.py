@@ -1,4 +1,4 @@
-"""Why TLS failed, in words, and what mends it: one row a reason. Pure.
+"""Why TLS failed, in words, and what to do: one row per reason. Pure.
 
 Source: openssl/x509_vfy.h (the codes of a certificate's verification), ssl.SSLError.reason.
 """
@@ -9,8 +9,8 @@ _CLOCK = "check this machine's clock; if it is right, the server's owner must re
 _AUTHORITY = "give its authority's PEM file: ca_bundle in the TOML file, or REQUESTS_CA_BUNDLE"
 _NAME = "use the host name that stands in the certificate, or another mirror"
 _OWNER = (
-    "its owner must have it made anew; until then another mirror, or insecure_tls for this one "
-    "(every byte is hash-pinned all the same)"
+    "the server's owner must fix this; until then use another mirror, or insecure_tls for this one "
+    "(every byte is still checked against the pinned hashes)"
 )
 
 # Verification code -> what is wrong with the certificate, and the remedy.
@@ -37,8 +37,8 @@ _CERTIFICATE = {
 _STRICT_FROM = 79
 _STRICT = (
     "or its authority's lacks what RFC 5280 demands, which Python 3.13 looks at (code {code})",
-    "have the authority made anew (with a subject and an authority key identifier), use Python "
-    "3.12, or insecure_tls for this mirror (every byte is hash-pinned all the same)",
+    "have the authority reissued (with a subject and an authority key identifier), use Python "
+    "3.12, or insecure_tls for this mirror (every byte is still checked against the pinned hashes)",
 )
 
 # ssl.SSLError.reason -> what is wrong, and the remedy.
@@ -69,7 +69,7 @@ def of_certificate(code: int) -> tuple[str, str]:
 
 
 def is_no_tls(reason: str) -> bool:
-    """Whether OpenSSL's word means that the other side speaks no TLS."""
+    """True if OpenSSL's reason means that the other side speaks no TLS."""
     return _HANDSHAKE.get(reason, ("", ""))[0].endswith("speaks no TLS")
 
 
@@ -77,8 +77,8 @@ def of_handshake(reason: str, *, is_tls_proxy: bool) -> tuple[str, str]:
     """What ended a handshake, and the remedy.
 
     Args:
-        reason: OpenSSL's word, "" where it has none.
-        is_tls_proxy: the way leads through a proxy whose URL begins with https://.
+        reason: OpenSSL's name of it, "" where it has none.
+        is_tls_proxy: the route uses a proxy whose URL begins with https://.
     """
     words, remedy = _HANDSHAKE.get(reason, ("", ""))
     if is_no_tls(reason) and is_tls_proxy:

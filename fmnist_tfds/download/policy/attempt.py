@@ -1,4 +1,4 @@
-"""One attempt in a thread of its own: copy, identify, publish, or say why not."""
+"""One attempt at a whole file, in its own thread: copy, identify, publish, or explain why not."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class RunningAttempt(running.Running):
         self._start("fetch")
 
     def share(self, size_bytes: int) -> segments.Segments:
-        """Whoever fetches pieces of the end of the file puts them there; made when first asked."""
+        """Where helpers put pieces of the end of the file; made by the first call."""
         if self._segments is None:
             self._segments = segments.Segments(size_bytes)
             self.watch.enough = self._segments.is_reached
         return self._segments
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
-        """Ends it from outside; `why` is None where another mirror was faster."""
+        """Cancels it; `why` is None where another mirror was faster."""
         self._cancel()
         if self.attempt is not None and self.attempt.outcome != "cancelled":
             return self.attempt
@@ -88,7 +88,7 @@ class RunningAttempt(running.Running):
         except errors.FmnistError as error:
             attempt = self._stopped_by(error)
         except OSError as error:
-            # What a source does is explained by transfer; this is the folder of the parts.
+            # `transfer` explains the errors of sources; this one concerns the folder of the parts.
             attempt = self._stopped_by(store.unwritable(self._store.directory, error))
         finally:
             self._end(attempt)
@@ -112,7 +112,7 @@ class RunningAttempt(running.Running):
                 return self._result("ok", status=reply.status)
             return self._result("failed", reply.problem, status=reply.status)
         except watching.Cancelled:
-            # Of use to the next attempt, unless another one has just delivered the file.
+            # Kept for the next attempt, unless another one has just delivered the file.
             is_here = self._store.path(self._file).exists()
             keep = not is_here and _is_worth_keeping(part, self._file, None)
             raise
@@ -123,8 +123,8 @@ class RunningAttempt(running.Running):
         asked = request.Request(
             self._file, self.mirror, self._options, part, self._store.dataset, self._secrets
         )
-        # A part may have been whole when its writer was killed. One that lacks only gzip's trailer
-        # is proved too, but then the canonical bytes are a few bytes away.
+        # A part may have been whole when its writer was killed. If it lacks only gzip's trailer,
+        # its payload is proved as well, but the few missing bytes make it the canonical file.
         found = self._identify(part) if part.exists() else None
         is_whole = found is not None and found.is_file(self._file)
         if is_whole and found and (found.verdict == "genuine" or not self._file.sha256):
@@ -136,11 +136,11 @@ class RunningAttempt(running.Running):
             boundary = self._join(part)
             is_cut = self._segments is not None and not boundary
             if is_cut and part.stat().st_size < self._file.size_bytes:
-                self.watch.is_copied = False  # the helper gave up: the rest from here
+                self.watch.is_copied = False  # the helper gave up: fetch the rest here
                 continue
             identity = self._identify(part)
             if boundary and not identity.is_file(self._file):
-                # One of the two lied: this mirror goes on alone, and the digest will tell.
+                # One of the two mirrors sent wrong bytes: go on with this one alone.
                 self.distrusted, self._helpers = self._helpers, []
                 os.truncate(part, boundary)
                 self.watch.is_copied = False
@@ -149,7 +149,7 @@ class RunningAttempt(running.Running):
                 return reply, identity
             if not reply.resumed_at or identity.verdict == "truncated":
                 break
-            # The part may have been wrong before this mirror: it gets a chance of its own.
+            # The bytes that were resumed may have been wrong: try this mirror from the beginning.
             part.unlink()
             self.watch.is_copied = False
         verdict = "corrupt" if identity.is_genuine else identity.verdict
@@ -163,7 +163,7 @@ class RunningAttempt(running.Running):
         return reply, None
 
     def _join(self, part: pathlib.Path) -> int:
-        """Appends what helpers fetched; where that begins, 0 where there is nothing."""
+        """Appends the pieces of helpers; the offset where they begin, 0 if there are none."""
         shared = self._segments
         if shared is None:
             return 0

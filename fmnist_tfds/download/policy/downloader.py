@@ -41,7 +41,8 @@ def fetch_all(
         files: what to fetch.
         store: where to; files that it holds already are not fetched.
         report: receives progress.
-        deadline_s: moment of `clock` by which all ends; None: options.network.deadline_s from now.
+        deadline_s: moment of `clock` when the job must end; None: options.network.deadline_s
+            from now.
         clock: monotonic seconds.
         sleep: waits.
         wall: seconds since 1970.
@@ -108,7 +109,7 @@ class _Job:
         self._running: dict[str, list[attempt.RunningAttempt]] = collections.defaultdict(list)
 
     def run(self, file: artifacts.Artifact) -> None:
-        """Obtains one file; its result lies in `by_file` afterwards."""
+        """Obtains one file; its result is in `by_file` afterwards."""
         try:
             self.by_file[file.name] = self._one(file)
         except errors.FmnistError as error:
@@ -119,7 +120,7 @@ class _Job:
             )
 
     def overdue(self, file: artifacts.Artifact) -> results.FileResult:
-        """The result of a file whose thread had not come back when time was long up."""
+        """The result for a file whose thread did not return: the file system hangs."""
         late = causes.named("deadline")
         unheard = [
             results.failed(urls.mask_url(mirror.url_for(file)), late)
@@ -162,10 +163,10 @@ class _Job:
                     retries.failed(one.mirror, part_bytes=one.reached, is_transient=is_transient)
                     self._learn(one)
             if outcome.winner is not None:
-                for liar in dict.fromkeys(outcome.winner.distrusted):
-                    self.health.failed(liar, "checksum-mismatch")
+                for mirror in dict.fromkeys(outcome.winner.distrusted):
+                    self.health.failed(mirror, "checksum-mismatch")
                     why = causes.named("checksum-mismatch", "a piece of the file was wrong")
-                    url = urls.mask_url(liar.url_for(file))
+                    url = urls.mask_url(mirror.url_for(file))
                     self._attempts[file.name].append(results.failed(url, why))
                 self.health.served(outcome.winner.mirror)
                 return outcome.winner.path
@@ -271,7 +272,7 @@ class _Job:
         with self._noted_lock:
             is_new = (one.mirror, cause) not in self._noted
             self._noted.add((one.mirror, cause))
-        if is_new:  # four files and three rounds would say it twelve times
+        if is_new:  # else four files and three rounds would repeat it twelve times
             why = one.attempt.evidence or causes.CAUSES[cause].meaning
             self.report.note(f"{one.attempt.url}: {cause}: {why}")
 

@@ -1,4 +1,7 @@
-"""One round over the mirrors of one file: started in order, hedged; the first to deliver wins."""
+"""One round over the mirrors of one file: started in order, hedged; the first to deliver wins.
+
+Hedging: while one mirror is slow or silent, the next is asked as well.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, mirror_health, projection, segments, splitting
 
 _POLL_S = 0.05
-# No mirror responded by then: ask all of them at once, so that a dead network is known soon.
+# If no mirror responded within this, ask all at once: a dead network is then known soon.
 _ALL_AT_ONCE_S = 4.0
-# A file that will be here within this is waited for; where it will not, another mirror is asked.
+# If the rest of a file needs longer than this, another mirror is asked as well.
 _SOON_S = 10.0
-# One that needs longer than this is judged after half the time, and two others are asked at once.
+# If it needs longer than this, that is decided after half the usual time, and two are asked.
 _HOPELESS_S = 60.0
-# Mirrors that send the same file at one time, at most.
+# At most so many mirrors send the same file at one time.
 _MOST_SENDING = 3
-# Two mirrors that together bring hardly more than the first did alone share one narrow line: the
-# second is called off, and no other is asked for that reason for a while.
+# Two mirrors that together are hardly faster than the first was alone share one slow line: the
+# second is cancelled, and no other is started for that reason for _LINE_PAUSE_S.
 _LINE_GAIN = 1.25
 _LINE_LOOK_S = projection.WINDOW_S + 0.5
 _LINE_PAUSE_S = 20.0
@@ -126,7 +129,7 @@ class HedgedRound:
         self._running.append(one)
 
     def _split(self, outcome: RoundResult) -> None:
-        """Lets another mirror send the end of the file while one sends its beginning."""
+        """Starts or ends a helper: another mirror that sends the end of the file."""
         only = self._running[0] if len(self._running) == 1 else None
         pace = self._paces.get(only) if only is not None else None
         if helper := self._splitter.look(pace, self._waiting):
@@ -166,7 +169,7 @@ class HedgedRound:
         return max(1, min(2, _MOST_SENDING - len(sending))) if is_hopeless else 1
 
     def _is_known(self, one: attempt.RunningAttempt) -> bool:
-        """True if it has received for long enough to tell its rate, or said nothing for so long."""
+        """True if it has received for long enough to know its rate, or was silent for that long."""
         pace, least_s = self._paces.get(one), self._network.hedge_after_s
         if pace is None or not one.watch.received:
             return self._clock() - one.watch.started >= least_s
@@ -176,12 +179,12 @@ class HedgedRound:
         """True if it will not be done soon, or not before the deadline."""
         limit = self._network.limit_rate_bytes_per_s
         if limit and self._line.rate(now) > limit / 2:
-            return False  # it is as fast as the user lets it be
+            return False  # the user's own limit is what makes it slow
         left_s = self._paces[one].left_s()
         return self._is_known(one) and (now + left_s > self._deadline_s or left_s > _SOON_S)
 
     def _make_room(self, outcome: RoundResult) -> None:
-        """Calls off who only takes the others' share of the line, and the slowest of too many."""
+        """Cancels an attempt that only takes bandwidth from others, or the slowest of too many."""
         now = self._clock()
         sending = self._sending()
         for one in sending[1:]:
@@ -244,7 +247,7 @@ class HedgedRound:
         system call, so slow name servers, dripping headers and trickles pass it."""
         now, network, watch = self._clock(), self._network, one.watch
         if watch.is_copied:
-            return None  # it identifies and publishes the body
+            return None  # it is identifying and publishing the body
         if not watch.is_connected and not watch.received:
             limit = network.connect_timeout_s + 0.5
             if now - watch.started > limit:
@@ -271,8 +274,8 @@ class HedgedRound:
     def _slower_than(
         self, winner: attempt.RunningAttempt | None, one: attempt.RunningAttempt
     ) -> causes.Explanation | None:
-        """What is on record of who was called off: "slow" where it began long before the winner
-        and would have gone on for long, nothing where it just lost."""
+        """Why a cancelled attempt counts as failed: "slow", where the winner was started because
+        of it and it would still need long; None where it only lost the race."""
         if winner is None or winner not in self._hedged or one not in self._paces:
             return None
         is_far = one.watch.received and self._paces[one].left_s() > _SOON_S

@@ -1,6 +1,7 @@
-"""What a job knows about its mirrors: which are out, which asked to wait, which failed lately.
+"""The state of a job's mirrors: which are out (tried last), which asked us to wait (Retry-After).
 
-The memory across jobs only reorders: a mirror that failed lately is tried last, never left out.
+A file in the cache keeps which were out for 15 minutes. It only reorders: such a mirror is tried
+last by the next job, never left out.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ import math
 import threading
 from typing import Protocol
 
-# Rates are those of the last seconds: a mirror that slows down half-way is seen as soon.
+# Rates are those of the last seconds, so that a mirror that slows down is noticed soon.
 WINDOW_S = 3.0
 
 
 class Watched(Protocol):
-    """What is looked at: `transport.watching.Watch`."""
+    """What is measured: `transport.watching.Watch`."""
 
     received: int
     size: int
@@ -34,9 +34,9 @@ class Pace:
         self.since_s = now
 
     def look(self, now: float) -> None:
-        """Notes what is here by now."""
+        """Records how much has arrived by `now`."""
         if not self._watch.received:
-            # The rate counts from the first byte: until then it is silence, which others judge.
+            # The rate counts from the first byte; until then the time-outs apply.
             self._seen[0] = (now, 0)
             self.since_s = now
             return
@@ -71,7 +71,7 @@ class Line:
         self._received: dict[int, int] = {}
 
     def look(self, watch: Watched, now: float) -> None:
-        """Notes what came by one attempt."""
+        """Records what one attempt received."""
         with self._lock:
             fresh = watch.received - self._received.get(id(watch), 0)
             self._received[id(watch)] = watch.received

@@ -93,6 +93,6 @@ def retry_after_s(value: str, wall_s: float) -> float | None:
     """
     value = value.strip()
     if value.isdigit():
-        return float(value[:20])  # of thousands of digits the first are for ever as well
+        return float(value[:20])  # more digits change nothing, and Python converts no thousands
     moment_s = request.moment_s(value)
     return None if moment_s is None else max(0.0, moment_s - wall_s)

@@ -1,4 +1,4 @@
-"""What every running attempt has, whether it fetches a file or a piece of one: see `Running`."""
+"""The base of running attempts, at a whole file (`attempt`) or a piece of one (`segments`)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Running:
             self._thread.join(0.5)
 
     def _end(self, attempt: results.Attempt | None) -> None:
-        """The last thing in the thread: who sees it may resume the part, or look at the folder."""
+        """Last in the thread: whoever sees `attempt` set may resume the part or read the folder."""
         self.watch.close()
         self.attempt = attempt
         self._finished.set()

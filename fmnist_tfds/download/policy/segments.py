@@ -1,10 +1,10 @@
-"""One large file from two mirrors at once: the end is taken over while the beginning still comes.
+"""One large file from two mirrors at once: a helper fetches the end, the attempt the beginning.
 
-One attempt fetches the file from its beginning, as ever, by a request for all of it. Another mirror
-fetches the second half of what is left; when that is here, the boundary moves down to it, and the
-next half may be taken. Who reaches the boundary before the helper is done waits for it, or drops
-its piece where less than half of that is here. The digest of the whole decides: no mirror need be
-trusted.
+The attempt requests the whole file from its beginning, as without a helper. The helper fetches the
+second half of what is missing, by Range; when that has arrived, the attempt has to fetch only up to
+there (the boundary), and the helper may take the next half. If the attempt reaches the boundary
+before the helper is done, it waits for the piece, or drops it where less than half of it has
+arrived. The digest of the whole file decides: no mirror need be trusted.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from fmnist_tfds.download.transport import (
     watching,
 )
 
-# Less is not worth another request.
+# A smaller piece is not worth another request.
 LEAST_BYTES = 2 << 20
 
 
 class Segments:
-    """Who has what of one file; shared by the attempt at its beginning and its helper.
+    """The pieces of one file and the boundary; shared by the attempt and its helper.
 
     Args:
         size_bytes: of the whole file.
@@ -62,12 +62,12 @@ class Segments:
             return self._pending, self._stop
 
     def by(self, helping: watching.Watch) -> None:
-        """Who fetches the piece that was taken."""
+        """Says which attempt fetches the piece that was taken."""
         with self._lock:
             self._helping = helping
 
     def came(self, start: int, piece: pathlib.Path, mirror: settings.Mirror) -> bool:
-        """The piece from `start` on is here; False where it was overtaken and is of no use."""
+        """The piece from `start` on arrived; False if it is no longer needed."""
         with self._lock:
             if self._pending != start:
                 return False
@@ -77,14 +77,14 @@ class Segments:
             return True
 
     def gave_up(self, start: int) -> None:
-        """The piece from `start` on will not come."""
+        """The piece from `start` on will not arrive."""
         with self._lock:
             if self._pending == start:
                 self._pending = None
                 self._lock.notify_all()
 
     def is_reached(self, written: int) -> bool:
-        """True if the beginning now meets the pieces, or one that is worth waiting for."""
+        """True if `written` bytes reach the boundary, or a piece that is worth waiting for."""
         with self._lock:
             if self._pending is not None and written >= self._pending:
                 if self._is_half_done():
@@ -97,7 +97,7 @@ class Segments:
         return helping is not None and helping.received * 2 >= helping.size
 
     def wait(self, check: Callable[[], None]) -> None:
-        """Waits for the piece that is under way, if one is.
+        """Waits for the piece that is being fetched, if one is.
 
         Args:
             check: called now and then; what it raises ends the waiting.
@@ -108,7 +108,7 @@ class Segments:
                 self._lock.wait(0.1)
 
     def join(self, part: pathlib.Path) -> tuple[int, list[settings.Mirror]]:
-        """Appends the pieces to the beginning; where they begin, and who sent them.
+        """Appends the pieces to the beginning; the offset where they begin, and who sent them.
 
         Raises:
             OSError: the folder cannot be written.
@@ -126,7 +126,7 @@ class Segments:
         return boundary, senders
 
     def drop(self) -> None:
-        """Removes the pieces; the file comes from one mirror from now on."""
+        """Removes the pieces; from now on the file comes from one mirror."""
         with self._lock:
             for piece, _ in self._pieces:
                 with contextlib.suppress(OSError):
@@ -145,7 +145,7 @@ class Helper(running.Running):
         options: time-outs, proxies, trust.
         into: the cache, for the piece.
         secrets: resolves and masks what the request needs.
-        segments: whom the piece is for.
+        segments: gets the piece.
         span: [start, stop) in bytes.
         finished: set when it is over.
         clock: monotonic seconds.
@@ -181,7 +181,7 @@ class Helper(running.Running):
         return self._span[0]
 
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
-        """Ends it from outside; `why` is None where it is only not needed any more."""
+        """Cancels it; `why` is None where it is no longer needed."""
         self._segments.gave_up(self._span[0])
         self._cancel()
         return self.attempt or self._result("failed" if why else "cancelled", why)
@@ -200,7 +200,7 @@ class Helper(running.Running):
         except watching.Cancelled:
             pass
         except errors.FmnistError as error:
-            # The attempt at the beginning meets the same trouble, and says so for both.
+            # The attempt at the beginning fails in the same way and reports it for both.
             attempt = self._result("failed", causes.named("server-error", error.message))
         finally:
             self._segments.gave_up(self._span[0])

@@ -10,8 +10,8 @@ from fmnist_tfds.config import settings
 from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.policy import attempt, projection, segments
 
-# A file that will be here sooner is left to its mirror; one that needs longer than the last of
-# these is better fetched anew from another.
+# A file is split if its mirror needs between SOON_S and HOPELESS_S for the rest. Below, splitting
+# gains nothing; above, another mirror is asked for the whole file.
 SOON_S = 4.0
 HOPELESS_S = 60.0
 
@@ -57,12 +57,12 @@ class Splitter:
         pace: projection.Pace,
         waiting: collections.deque[settings.Mirror],
     ) -> None:
-        """Lets the next mirror take over the end of the file, where that gains something.
+        """Lets the next mirror fetch the end of the file, where that saves time.
 
         Args:
             one: the only attempt that is running.
             pace: how fast it receives.
-            waiting: the mirrors not asked yet; the one that helps is taken out.
+            waiting: the mirrors not asked yet; the helper is removed from it.
         """
         able = [
             mirror for mirror in waiting if mirror.is_http and mirror not in self._without_ranges
@@ -82,11 +82,11 @@ class Splitter:
     def look(
         self, pace: projection.Pace | None, waiting: collections.deque[settings.Mirror]
     ) -> segments.Helper | None:
-        """The helper, if it is over by now: it came, failed, or takes longer than it saves.
+        """The helper, if it ended: its piece arrived, it failed, or it takes longer than it saves.
 
         Args:
             pace: that of the attempt that is helped, or None where that is over.
-            waiting: gets the mirror back where it may help again, or be asked for all.
+            waiting: gets the mirror back where it may help again, or be asked for the whole file.
         """
         helper, own = self._helper, self._pace
         if helper is None or own is None:
@@ -109,7 +109,7 @@ class Splitter:
         return helper
 
     def end(self) -> segments.Helper | None:
-        """Calls the helper off, if there is one; the pieces are of no use any more."""
+        """Cancels the helper, if there is one, and removes the pieces."""
         helper, self._helper = self._helper, None
         if helper is not None and helper.attempt is None:
             helper.attempt = helper.call_off(None)
@@ -118,6 +118,6 @@ class Splitter:
         return helper
 
     def _is_a_burden(self, own: projection.Pace, pace: projection.Pace) -> bool:
-        """True if the other alone would be done before this piece is."""
+        """True if the attempt alone would be done before this piece."""
         waited_s = max(own.seconds(), self._clock() - own.since_s)
         return waited_s >= self._least_s and own.left_s() > pace.left_s()

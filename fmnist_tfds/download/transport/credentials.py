@@ -1,4 +1,4 @@
-"""Secrets: resolved for the request that needs them, hidden in every text that leaves us."""
+"""Secrets: resolved for the request that needs them, masked in every text we show or write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Secrets:
-    """Every secret that was resolved, so that no text that leaves us holds one in any form.
+    """Every secret that was resolved, so that `mask` can hide each of its forms in a text.
 
     Args:
         read: the secret that a reference stands for, a literal as it is (config/loader): handed
@@ -83,7 +83,7 @@ class Secrets:
 def route_to(
     options: settings.Settings, mirror: settings.Mirror, url: str, secrets: Secrets, *, home: bool
 ) -> settings.Route:
-    """The route to `url` with its proxy's secret resolved; the client certificate only `home`.
+    """The route to `url` with its proxy's secret resolved; with client certificate if `home`.
 
     The query of `url` may be a signature: from now on its long values count as secrets.
 
@@ -92,7 +92,7 @@ def route_to(
         mirror: whose settings apply.
         url: where to.
         secrets: resolves the proxy's secret, and gets it.
-        home: `url` is of the mirror's own origin.
+        home: `url` has the mirror's own origin (see `is_home`).
     """
     secrets.add_url(url)
     route = options.route(mirror, url)
@@ -108,17 +108,17 @@ def route_to(
 
 
 def headers_for(mirror: settings.Mirror, secrets: Secrets, *, home: bool) -> dict[str, str]:
-    """The mirror's headers and bearer token; away from `home` only what is no secret.
+    """The mirror's headers and login; unless `home`, only the headers that hold no secret.
 
     Raises:
-        ConfigError: a secret cannot be read, or HTTP cannot carry a name or value; no word of it
-            is shown.
+        ConfigError: a secret cannot be read, or a name or value is invalid in HTTP; it is not
+            shown.
     """
     found = {}
     for number, (name, value) in enumerate(mirror.headers, start=1):
         if not _HEADER_NAME.fullmatch(name):
             raise errors.ConfigError(
-                f"mirror {mirror.title}: the name of header number {number} is no header name",
+                f"mirror {mirror.title}: the name of header number {number} is not valid",
                 hint='write headers = { X-Name = "value" }',
             )
         is_sensitive = name.lower() in _SENSITIVE_HEADERS
@@ -168,7 +168,7 @@ def _carried(value: str, written: str, what: str, mirror: settings.Mirror) -> st
     if not is_possible:
         given = f" (secret {written!r})" if secret_reference.is_reference(written) else ""
         raise errors.ConfigError(
-            f"mirror {mirror.title}: {what}{given} holds a letter that no HTTP header can carry",
+            f"mirror {mirror.title}: {what}{given} holds a character that HTTP cannot carry",
             hint="write it as one line of ASCII",
         )
     return value

@@ -1,7 +1,7 @@
-"""The way to a server, one step after the other on one connection: name, TCP, proxy, TLS.
+"""Connects to a server step by step: name look-up, TCP, CONNECT through a proxy, TLS.
 
-Sends nothing but a CONNECT and a handshake, and trusts every certificate: it is there to measure
-and to see who signs. Whether a certificate is good, the real request decides.
+Sends nothing but a CONNECT and a handshake, and accepts every certificate: it measures each step
+and reads who signed. Whether a certificate is valid is decided by the real request.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, res
 from fmnist_tfds.download.transport import happy_eyeballs
 from fmnist_tfds.formats import identify
 
-_HEARS_S = 2.0
+_PAGE_WAIT_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """How one step went.
+    """The result of one step.
 
     Attributes:
         detail: what was seen.
         why: why it failed, or None.
-        is_skipped: there is no such step on this way.
-        is_open: it cannot be measured alone; the request will tell.
+        is_skipped: this route has no such step.
+        is_open: not measured: a TLS or SOCKS proxy does it as part of the real request.
     """
 
     detail: str = ""
@@ -45,13 +45,13 @@ class Step:
 
 
 class Way:
-    """The way to one URL along one route; a context manager that closes its connection.
+    """One connection to the host of a URL along a route; a context manager that closes it.
 
     Attributes:
-        proxy_said: how the proxy names itself, or "".
+        proxy_said: what the proxy calls itself (Via, Proxy-Agent or Server), or "".
         refusal: the proxy's refusal of CONNECT, or None.
         issuer: who signed the server's certificate, or "".
-        page: what the proxy sent after its answer to CONNECT, where that was asked for.
+        page: what the proxy sent after its reply to CONNECT; b"" without `reads_page`.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Way:
         route: settings.Route,
         timeout_s: float,
         *,
-        hears_on: bool = False,
+        reads_page: bool = False,
     ) -> None:
-        """See the class; `hears_on` reads what a proxy sends after its answer to CONNECT."""
+        """See the class; `reads_page` waits for what a proxy sends after its reply to CONNECT."""
         self._url, self._route, self._timeout_s = url, route, timeout_s
-        self._hears_on = hears_on
+        self._reads_page = reads_page
         self._target = urllib.parse.urlsplit(url)
         self._proxy = urllib.parse.urlsplit(route.proxy or "")
         nearest = self._proxy if route.proxy else self._target
@@ -88,7 +88,7 @@ class Way:
         return next((why for step in steps if (why := step().why)), None)
 
     def resolve(self) -> Step:
-        """Looks the name up: the proxy's, where there is one."""
+        """Looks up the address of the proxy, or of the server if there is none."""
         with contextlib.suppress(ValueError):
             ipaddress.ip_address(self._host)
             return Step(is_skipped=True)
@@ -133,7 +133,7 @@ class Way:
         assert self._socket is not None
         try:
             status, headers, self.page = _tunnel(
-                self._socket, self._url, self._proxy, hears_on=self._hears_on
+                self._socket, self._url, self._proxy, reads_page=self._reads_page
             )
         except (OSError, http.client.HTTPException) as error:
             return Step(why=exceptions.from_exception(error, url=self._url, route=self._route))
@@ -167,9 +167,9 @@ class Way:
         return Step(f"{wrapped.version()}, signed by {self.issuer or 'unknown'}")
 
     def listen(self) -> Step:
-        """Says nothing and hears what the server says after a handshake: an alert, or nothing.
+        """Waits for what the server sends after the handshake: an alert, or nothing.
 
-        Listens for as long as connecting may take: an alert is one round trip away, too.
+        Waits for as long as connecting may take: an alert needs one round trip, too.
         """
         if not isinstance(self._socket, ssl.SSLSocket):
             return Step(is_skipped=True)
@@ -187,13 +187,13 @@ def _tunnel(
     url: str,
     proxy: urllib.parse.SplitResult,
     *,
-    hears_on: bool,
+    reads_page: bool,
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Status and headers of the proxy's answer to CONNECT, and what follows where it is heard.
+    """Status and headers of the proxy's reply to CONNECT, and with `reads_page` what follows.
 
     Raises:
         OSError: the connection failed.
-        http.client.HTTPException: the answer is no HTTP.
+        http.client.HTTPException: the reply is not HTTP.
     """
     parts = urllib.parse.urlsplit(url)
     target = f"{parts.hostname}:{urls.port_of(parts)}"
@@ -205,9 +205,9 @@ def _tunnel(
         names = dict.fromkeys(name.lower() for name in answer.headers)
         headers = {name: ", ".join(answer.headers.get_all(name, [])) for name in names}
         page = b""
-        if hears_on:
-            # A server waits for our TLS; a proxy that sends a page instead does so at once.
-            connection.settimeout(_HEARS_S)
+        if reads_page:
+            # A server waits for our TLS handshake; a proxy that sends a page does so at once.
+            connection.settimeout(_PAGE_WAIT_S)
             with contextlib.suppress(TimeoutError):
                 page = answer.fp.read1(identify.HEAD_BYTES)
         return answer.status, headers, page

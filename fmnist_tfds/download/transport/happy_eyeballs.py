@@ -1,4 +1,4 @@
-"""One TCP connection to a host of several addresses: the first that answers, not the first listed.
+"""One TCP connection to a host with several addresses: to the first that answers.
 
 A dead address costs 250 ms instead of the whole time-out, whichever family it is of.
 
@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from typing import Any
 
 DELAY_S = 0.25
-# connect_ex of a socket that does not block: it is under way.
+# What connect_ex of a non-blocking socket returns while it connects.
 _UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 10035))
-# Of what several addresses said, the first of these tells most.
+# Of the errors of several addresses the first of these is reported: it tells most.
 _TELLING = (errno.ECONNREFUSED, errno.EACCES, errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
@@ -36,7 +36,7 @@ class NoConnectionError(OSError):
 
 
 class NoConnectionInTimeError(NoConnectionError, TimeoutError):
-    """The time was up before any address gave a connection."""
+    """No address gave a connection in time."""
 
 
 def connect(
@@ -58,7 +58,7 @@ def connect(
 
     Raises:
         socket.gaierror: the name has no address.
-        NoConnectionInTimeError: the time was up.
+        NoConnectionInTimeError: none answered in time.
         NoConnectionError: every address refused, or cannot be reached.
     """
     host = host.strip("[]").replace("%25", "%") if ":" in host else host
@@ -132,7 +132,7 @@ class _Race:
             self._selector.register(sock, selectors.EVENT_WRITE, str(address[0]))
 
     def _wait(self) -> socket.socket | None:
-        """Whoever is connected; None where the next address is due, or time is up."""
+        """The socket that is connected; None when the next address is due, or time is up."""
         due_s = time.monotonic() + self._delay_s
         while self._selector.get_map():
             left_s = self._left_s()

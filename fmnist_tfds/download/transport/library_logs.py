@@ -1,9 +1,9 @@
-"""What libraries log about our requests: as detail only, without secrets, without tracebacks.
+"""Turns what libraries log about our requests into DEBUG records, without secrets or tracebacks.
 
 A filter on the libraries' own loggers; the root logger, handlers and levels stay as the user's
-program made them. Only records of our own attempts are touched: those of threads that `hushed`
-runs in, and of fsspec's own thread meanwhile. Failures are explained by us, so what a library
-warns about on the way is shown only where its logger is set to DEBUG.
+program set them. Only records of our own attempts are changed: those of threads inside `hushed`,
+and of fsspec's thread meanwhile. We explain failures ourselves, so a library's warnings are shown
+only where its logger is set to DEBUG.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`limit_rate_bytes_per_s`: all attempts of a job together receive no faster. No sockets here."""
+"""`limit_rate_bytes_per_s`: limits what all attempts of a job receive together. No sockets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-# So much may come at once after a pause: shorter waits than its length cost more than they order.
+# A burst of so many seconds' bytes is allowed after a pause: shorter waits would cost more time
+# than they regulate.
 _BURST_S = 0.25
 
 
@@ -14,7 +15,7 @@ class Limiter:
     """Shared by the threads of a job.
 
     Args:
-        bytes_per_s: how fast all of them may receive; above 0.
+        bytes_per_s: the limit for all of them together; above 0.
         clock: monotonic seconds.
     """
 
@@ -25,7 +26,7 @@ class Limiter:
         self._free_s = clock() - _BURST_S
 
     def take(self, count: int) -> float:
-        """Seconds to wait after `count` bytes came."""
+        """Seconds to wait after `count` bytes arrived."""
         with self._lock:
             now = self._clock()
             self._free_s = max(self._free_s, now - _BURST_S) + count / self.bytes_per_s

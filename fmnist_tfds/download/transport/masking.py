@@ -1,4 +1,4 @@
-"""Finds secrets in foreign text, in whatever form they stand there. Pure. Imports nothing of ours.
+"""Finds secrets in text from elsewhere, in any encoding. Pure. Imports nothing of ours.
 
 Text and secret are brought to one normal form before they are compared: percent, backslash, JSON
 and HTML escapes undone as often as they are nested, white space and "+" dropped, ASCII in lower

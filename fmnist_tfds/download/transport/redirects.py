@@ -1,4 +1,4 @@
-"""Redirects by hand: bounded, never to an unsafe place, never with secrets to another origin."""
+"""Follows redirects: at most MOST, to safe schemes only, without secrets to another origin."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fmnist_tfds.download.transport import credentials, request, session
 
 MOST = 10
 _STATUSES = (301, 302, 303, 307, 308)
-# No word of it is shown: it may hold a secret.
-_NO_ADDRESS = causes.named("insecure-redirect", "leads to what is no address")
+# Nothing of it is shown: it may hold a secret.
+_NO_URL = causes.named("insecure-redirect", "leads to an invalid URL")
 
 
 def follow(
@@ -34,7 +34,7 @@ def follow(
     network = asked.options.network
     mirror, secrets = asked.mirror, asked.secrets
     agent = mirror.user_agent or network.user_agent
-    # Resolved before the first hop, once: no secret is read while a server leads us around.
+    # Resolved once, before the first hop: no redirect can make us read a secret.
     headers_by_home = {
         home: {
             **({"User-Agent": agent} if agent else {}),
@@ -43,7 +43,7 @@ def follow(
         }
         for home in (True, False)
     }
-    # Some walls set a cookie and redirect to themselves. Kept for this file and mirror alone.
+    # Some portals set a cookie and redirect to the same URL. Kept for this request alone.
     cookies = requests.cookies.RequestsCookieJar()
     url = asked.url
     home = True
@@ -67,10 +67,10 @@ def follow(
                 read_timeout_s=network.read_timeout_s,
             )
         except ValueError as error:
-            # requests looks at Location, too; its own exceptions speak of the URL asked for.
+            # requests parses Location, too; its own exceptions concern the URL requested.
             if isinstance(error, requests.RequestException):
                 raise
-            reply.problem = _NO_ADDRESS
+            reply.problem = _NO_URL
             return None
         location = response.headers.get("Location", "")
         if response.status_code not in _STATUSES or not location:
@@ -80,7 +80,7 @@ def follow(
             target = urllib.parse.urljoin(url, location)
             problem = _refusal(url, target, mirror)
         except ValueError:
-            problem = _NO_ADDRESS
+            problem = _NO_URL
         if problem:
             reply.problem = problem
             return response

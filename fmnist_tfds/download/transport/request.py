@@ -1,4 +1,4 @@
-"""What one attempt asks for, and the reply to it."""
+"""What one attempt requests, and the reply to it."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Request:
 
 @dataclasses.dataclass(slots=True)
 class Reply:
-    """What a mirror answered, filled in as the attempt goes on.
+    """The reply of a mirror, filled in while the attempt runs.
 
     Attributes:
         problem: why the body did not arrive whole, or None.
         status: of the last response, or None.
         headers: of the last response.
         retry_after: the Retry-After header of a refusal, or "".
-        resumed_at: bytes of the part that stood before.
+        resumed_at: bytes that the part held before.
         route: of the last hop.
         issuer: who signed the server's certificate, or "".
-        hops: the URLs asked, in order.
+        hops: the URLs requested, in order.
     """
 
     problem: causes.Explanation | None = None

@@ -74,7 +74,7 @@ def from_reset(
     """What a server that resets the connection wanted, where it says so.
 
     One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
-    we send meanwhile can turn its alert into a reset: so this connects anew and only listens.
+    we send meanwhile can turn its alert into a reset: so this connects again and only listens.
     """
     with handshake.Way(url, route, network.connect_timeout_s) as way:
         why = way.go(way.resolve, way.connect, way.tunnel, way.handshake, way.listen)
@@ -100,7 +100,7 @@ def _page_of_proxy(url: str, route: settings.Route, timeout_s: float) -> causes.
         return None
     with (
         contextlib.suppress(ValueError),
-        handshake.Way(url, route, timeout_s, hears_on=True) as way,
+        handshake.Way(url, route, timeout_s, reads_page=True) as way,
     ):
         if way.go(way.connect, way.tunnel) is None:
             return responses.from_tunnel_page(way.page, url=url, route=route)

@@ -29,7 +29,7 @@ from fmnist_tfds.download.transport import happy_eyeballs
 
 # This program's name alone: sites block the names of the libraries that download for scripts.
 USER_AGENT = f"fmnist_tfds/{version.VERSION}"
-# As honest, in the form that browsers and the better crawlers have.
+# The same name in the form of browsers and well-behaved crawlers, for sites that demand it.
 COMPATIBLE_AGENT = f"Mozilla/5.0 (compatible; {USER_AGENT})"
 
 _MOST_INTERIM = 10
@@ -71,7 +71,7 @@ def _watched(sock: socket.socket) -> socket.socket:
 
 
 class _Response(http.client.HTTPResponse):
-    """Passes over every 1xx, not over 100 alone: 103 (early hints) comes unasked."""
+    """Skips every 1xx response; http.client skips only 100, and 103 comes unasked."""
 
     def _read_status(self) -> tuple[str, int, str]:
         answer = super()._read_status()  # type: ignore[misc]
@@ -114,7 +114,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Reports its sockets, and trusts what the operating system trusts where asked to."""
+    """Uses our pools, which report their sockets, and the system's trust store if told so."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
@@ -218,13 +218,13 @@ def tls_issuer(response: requests.Response) -> str:
 
 
 def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps requests from looking into ~/.netrc on its own."""
+    """Keeps requests from reading ~/.netrc."""
     return prepared
 
 
 @functools.cache
 def _system_context() -> ssl.SSLContext | None:
-    """What the operating system trusts; None where it has no store: then certifi serves."""
+    """The operating system's trust store; None if it has none: then certifi is used."""
     if sys.platform == "linux":
         paths = ssl.get_default_verify_paths()
         folder = pathlib.Path(paths.capath) if paths.capath else None

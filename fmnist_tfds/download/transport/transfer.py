@@ -1,4 +1,4 @@
-"""One attempt to copy one URL to a part file, resumed where a part stands; judges no content.
+"""Copies one URL to a part file, resuming what the part holds; does not judge the content.
 
 Source: RFC 9110 for Range and Content-Range. A part begun at one mirror is continued at another:
 the pinned digest makes that safe. If-Range is not sent on purpose: replicas that tag the same bytes
@@ -40,11 +40,11 @@ class _Body(Protocol):
 def run(
     asked: request.Request, watch: watching.Watch, *, span: tuple[int, int] | None = None
 ) -> request.Reply:
-    """Copies; failures are explained in the result.
+    """Copies the file; failures are explained in the reply.
 
     Args:
         asked: the file, the mirror and the part.
-        watch: sees the progress, and cancels.
+        watch: receives the progress, and cancels.
         span: [start, stop) in bytes: only that piece, to a part of its own.
 
     Raises:
@@ -76,11 +76,11 @@ def run(
         )
         is_unheard = reply.status is None and asked.mirror.scheme == "https"
         if is_unheard and reply.problem.cause == "reset":
-            # A server that misses a client certificate may be cut off before it says so.
+            # The alert of a server that wants a client certificate may be lost in the reset.
             said = second_look.from_reset(asked.url, reply.route, asked.options.network)
             reply.problem = said or reply.problem
     watch.is_copied = True
-    # A cancelled body may look as if it had only ended early.
+    # A body that was cancelled looks like one that ended early.
     watch.check()
     return reply
 
@@ -95,7 +95,7 @@ def _http(asked: request.Request, watch: watching.Watch, reply: request.Reply) -
         and offset
         and not _continues(response, offset)
     ):
-        # 416, or a range that was not asked for: begin again, in the same attempt.
+        # 416, or another range than requested: start from byte 0, in the same attempt.
         response.close()
         offset = 0
         asked.part.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def _http(asked: request.Request, watch: watching.Watch, reply: request.Reply) -
 def _piece(
     asked: request.Request, watch: watching.Watch, reply: request.Reply, span: tuple[int, int]
 ) -> None:
-    """Copies one piece; a mirror that serves no ranges of the file cancels itself."""
+    """Copies one piece; raises Cancelled where the mirror serves no ranges of this file."""
     session.watch_connections(watch.connected)
     start, stop = span
     response = redirects.follow(asked, reply, {"Range": f"bytes={start}-{stop - 1}"})
@@ -149,19 +149,19 @@ def _piece(
 
 
 class _Raw:
-    """The body as it came over the wire, whatever Content-Encoding says."""
+    """The body as sent, not decoded, whatever Content-Encoding says."""
 
     def __init__(self, response: requests.Response) -> None:
         self._raw = response.raw
 
     def read(self, size: int = _CHUNK_BYTES, /) -> bytes:
-        # What is here, not what would fill the buffer: slow is not stalled, and a reset loses
-        # nothing that came before it.
+        # What has arrived, without waiting for a full buffer: a slow body does not look stalled,
+        # and a reset loses nothing that arrived before it.
         return bytes(self._raw.read1(size, decode_content=False))
 
 
 def _continues(response: requests.Response, offset: int) -> bool:
-    """True unless the answer to a range request makes the part useless."""
+    """True if the reply to a range request continues the part, or sends the whole file."""
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         return found is not None and int(found.group(1)) == offset
@@ -169,7 +169,7 @@ def _continues(response: requests.Response, offset: int) -> bool:
 
 
 def _promised(response: requests.Response) -> int | None:
-    """The size that the whole file will have, as the server says."""
+    """The size of the whole file as the server states it, or None."""
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         return int(found.group(3)) if found and found.group(3) != "*" else None
@@ -212,7 +212,7 @@ def _copy(
                 before < asked.file.size_bytes <= written and promised != asked.file.size_bytes
             )
             if crossed and _is_complete(asked, sink):
-                # A body without (right) end whose beginning is the file: it is here.
+                # The server states no or a wrong length, and the file is complete: drop the rest.
                 sink.truncate(asked.file.size_bytes)
                 return None
             if watch.enough is not None and watch.enough(written):
@@ -249,7 +249,7 @@ def _write(sink: BinaryIO, data: bytes, asked: request.Request) -> None:
 
 
 def _head(response: requests.Response) -> bytes:
-    """The start of an error's body; "" where not even that comes."""
+    """The start of an error's body; b"" if it cannot be read."""
     try:
         return bytes(response.raw.read(identify.HEAD_BYTES, decode_content=True) or b"")
     except Exception:  # noqa: BLE001 (a broken error page adds nothing to its status)

@@ -1,4 +1,4 @@
-"""A running attempt as another thread sees it: how far it is, and the way to cancel it."""
+"""Progress and cancellation of a running attempt, for use from another thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cancelled(Exception):  # noqa: N818 (not an error: another mirror was fast
 
 
 class Watch:
-    """Progress of a running attempt, seen from another thread, and the way to cancel it."""
+    """The progress of a running attempt; `cancel` ends it from another thread."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, limiter: limits.Limiter | None = None
@@ -30,7 +30,8 @@ class Watch:
         self.size = 0
         self.resumed_at = 0
         self.is_copied = False
-        # Asked after every chunk of how much is written: True ends the copy, the rest is elsewhere.
+        # Called after every chunk with the bytes written; True ends the copy: a helper fetches the
+        # rest.
         self.enough: Callable[[int], bool] | None = None
         self._sockets: list[Any] = []
         self._cancelled = threading.Event()
@@ -43,7 +44,7 @@ class Watch:
         self.check()
 
     def arrived(self, count: int) -> None:
-        """`count` bytes of the body came; raises Cancelled if the attempt was cancelled."""
+        """`count` bytes of the body arrived; raises Cancelled if the attempt was cancelled."""
         self.check()
         self.received += count
         if self._limiter is not None:

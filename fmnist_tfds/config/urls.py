@@ -40,6 +40,11 @@ def port_of(url: urllib.parse.SplitResult) -> int | None:
     return url.port or default_port(url.scheme)
 
 
+def host_of(url: str) -> str:
+    """The host of a URL, for people; the URL itself if it names none."""
+    return urllib.parse.urlsplit(url).hostname or url
+
+
 def local_path(url: str) -> pathlib.Path:
     """The path that a file:// URL names."""
     return pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))

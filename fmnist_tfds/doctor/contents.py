@@ -18,7 +18,8 @@ from fmnist_tfds.download.diagnosis import causes, responses
 from fmnist_tfds.download.transport import redirects, request, second_look
 from fmnist_tfds.formats import gzip_file, identify
 
-_ASKED_BYTES = 64
+# Enough to recognise an error document of an object store, too.
+_ASKED_BYTES = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import builtins
 import http.client
 import re
+import time
 
 import family
 import jobs
 import pytest
 
+from fmnist_tfds.config import loader
 from fmnist_tfds.doctor import contents
 from fmnist_tfds.download.policy import retry
+from fmnist_tfds.download.transport import credentials, request
 
 # Every word that may not reach a user.
 _PYTHON = re.compile(
@@ -88,6 +91,39 @@ def test_compression_that_nobody_asked_for_is_named(tmp_path, coding):
     attempt = _attempt(tmp_path, answer)
     assert attempt.cause == "wrong-content"
     assert f"compressed ({coding!r}), which was not asked for" in attempt.evidence
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<!DOCTYPE html><title>Log in</title>",
+        b"<?xml version='1.0' encoding='UTF-8'?>\n<!-- a notice --><html></html>",
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>',
+    ],
+)
+def test_the_doctor_tells_a_document_by_the_first_bytes_of_a_file(tmp_path, page):
+    with family.Mirror(jobs.BODIES, lambda handler, *_: family.send(handler, 200, page)) as mirror:
+        options = jobs.options(tmp_path, mirror.url)
+        secrets = credentials.Secrets(loader.resolve_secret)
+        order = request.Request(
+            jobs.BIG, options.mirrors[0], options, tmp_path / "part", jobs.DATASET, secrets
+        )
+        found = contents.beginning(order)
+    assert found.why is not None
+    assert found.why.evidence == f"{jobs.BIG.name}: a web page came instead"
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs time.tzset")
+def test_a_date_without_a_zone_is_in_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = "Thu, 01 Jan 1970 00:01:00 -0000"
+        assert contents.clock_skew_s(date, 100.0) == 40.0
+        assert retry.retry_after_s(date, 0.0) == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 99999 23:59:59 GMT"])

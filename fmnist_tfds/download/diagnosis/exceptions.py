@@ -140,7 +140,7 @@ def _tls(
         if isinstance(error, ssl.SSLCertVerificationError):
             code = getattr(error, "verify_code", 0)
             why, remedy = tls_reasons.of_certificate(code)
-            host = urllib.parse.urlsplit(url).hostname or url
+            host = urls.host_of(url)
             signed = f", signed by {issuer}" if issuer else ""
             intercepted = (
                 code in tls_reasons.UNKNOWN_AUTHORITY and issuer and certificates.is_public(host)
@@ -172,7 +172,7 @@ def _name_lookup(
     unresolved = (socket.gaierror, urllib3.exceptions.NameResolutionError)
     if any(isinstance(error, unresolved) for error in chain):
         proxy = urllib.parse.urlsplit(route.proxy or "").hostname
-        host = proxy or urllib.parse.urlsplit(url).hostname or url
+        host = proxy or urls.host_of(url)
         if proxy:
             # A wrong setting of this machine; no server refused anything.
             return causes.named(

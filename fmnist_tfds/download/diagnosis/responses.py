@@ -53,7 +53,7 @@ def from_tunnel(
     """Why a proxy refused CONNECT, from its status and, where known, its headers."""
     if status == 407:
         return _proxy_authentication(headers, route)
-    host = urllib.parse.urlsplit(url).hostname or url
+    host = urls.host_of(url)
     evidence = f"{status} from {proxy_name(route)} for CONNECT {host}"
     lower = {name.lower(): value for name, value in headers.items()}
     if squid := _squid(lower):
@@ -74,7 +74,7 @@ def from_tunnel_page(
     body = inner if body_start.startswith(b"HTTP/") else body_start
     if identify.page_title(body) is None:
         return None
-    host = urllib.parse.urlsplit(url).hostname or url
+    host = urls.host_of(url)
     found = _page(body, f"200 from {proxy_name(route)} for CONNECT {host}, and then")
     return found if found.cause != "wrong-content" else causes.named("proxy-denied", found.evidence)
 

@@ -57,7 +57,7 @@ class Secrets:
         self.add(password)
         if _RANDOM.search(user):  # a token in a user's place, as GitHub and PyPI have it
             self.add(user)
-        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        pair = basic_pair(user, password)
         self.add(pair)
         return pair
 
@@ -78,6 +78,11 @@ class Secrets:
     def mask(self, text: str) -> str:
         """`text` without secrets, and with every URL in it fit to be shown."""
         return urls.mask_urls(masking.mask(text, list(self._patterns.values())))
+
+
+def basic_pair(user: str, password: str) -> str:
+    """A login as HTTP's Basic scheme sends it: base64 of user:password."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def route_to(

@@ -6,7 +6,6 @@ and reads who signed. Whether a certificate is valid is decided by the real requ
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import http.client
@@ -21,7 +20,7 @@ from typing import Any
 
 from fmnist_tfds.config import settings, urls
 from fmnist_tfds.download.diagnosis import causes, certificates, exceptions, responses
-from fmnist_tfds.download.transport import happy_eyeballs
+from fmnist_tfds.download.transport import credentials, happy_eyeballs
 from fmnist_tfds.formats import identify
 
 _PAGE_WAIT_S = 2.0
@@ -216,5 +215,5 @@ def _tunnel(
 def _credentials(proxy: urllib.parse.SplitResult) -> dict[str, str]:
     if not proxy.username:
         return {}
-    user = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(user.encode()).decode()}
+    user, password = map(urllib.parse.unquote, (proxy.username, proxy.password or ""))
+    return {"Proxy-Authorization": f"Basic {credentials.basic_pair(user, password)}"}

@@ -153,15 +153,15 @@ class Probe:
         if why := session.unusable_certificates(route, url):
             self._owner = "this machine"
             raise stages.Failed("tls", why)
-        with handshake.Way(url, route, self._options.network.connect_timeout_s) as way:
+        with handshake.Connection(url, route, self._options.network.connect_timeout_s) as conn:
             for name, step in (
-                ("dns", way.resolve),
-                ("tcp", way.connect),
-                ("proxy", way.tunnel),
-                ("tls", way.handshake),
+                ("dns", conn.resolve),
+                ("tcp", conn.connect),
+                ("proxy", conn.tunnel),
+                ("tls", conn.handshake),
             ):
                 self._step(name, step)
-            self._answered, self._issuer = way.proxy_said, way.issuer
+            self._answered, self._issuer = conn.proxy_said, conn.issuer
         if self._small.expected_bytes <= _MOST_WHOLE_BYTES:
             self._small_file()
         else:

@@ -143,5 +143,5 @@ def test_doctor_goes_past_a_dead_address_too(resolver):
     with socket.create_server(("127.0.0.1", 0)) as good, black_hole() as hole:
         resolver(_v4(hole), _v4(good.getsockname()))
         url = f"http://{NAME}:1/"
-        with handshake.Way(url, settings.Route(), 60.0) as way:
-            assert way.connect().why is None
+        with handshake.Connection(url, settings.Route(), 60.0) as conn:
+            assert conn.connect().why is None

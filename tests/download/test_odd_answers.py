@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import concurrent.futures
 import http.client
 import re
 import time
@@ -108,7 +109,9 @@ def test_the_doctor_tells_a_document_by_the_first_bytes_of_a_file(tmp_path, page
         order = request.Request(
             jobs.BIG, options.mirrors[0], options, tmp_path / "part", jobs.DATASET, secrets
         )
-        found = contents.beginning(order)
+        # A thread of its own, as an examination has: its connections are watched by thread.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            found = thread.submit(contents.beginning, order).result()
     assert found.why is not None
     assert found.why.evidence == f"{jobs.BIG.name}: a web page came instead"
 

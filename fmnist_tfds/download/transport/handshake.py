@@ -43,7 +43,7 @@ class Step:
     is_open: bool = False
 
 
-class Way:
+class Connection:
     """One connection to the host of a URL along a route; a context manager that closes it.
 
     Attributes:
@@ -75,14 +75,14 @@ class Way:
         self.issuer = ""
         self.page = b""
 
-    def __enter__(self) -> Way:
+    def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._socket is not None:
             self._socket.close()
 
-    def go(self, *steps: Callable[[], Step]) -> causes.Explanation | None:
+    def first_failure(self, *steps: Callable[[], Step]) -> causes.Explanation | None:
         """Takes `steps` in turn until one fails; why that one did, or None."""
         return next((why for step in steps if (why := step().why)), None)
 

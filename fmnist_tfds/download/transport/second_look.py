@@ -76,8 +76,14 @@ def from_reset(
     One that misses a client certificate says that in TLS 1.3 only after the handshake, and what
     we send meanwhile can turn its alert into a reset: so this connects again and only listens.
     """
-    with handshake.Way(url, route, network.connect_timeout_s) as way:
-        why = way.go(way.resolve, way.connect, way.tunnel, way.handshake, way.listen)
+    with handshake.Connection(url, route, network.connect_timeout_s) as conn:
+        why = conn.first_failure(
+            conn.resolve,
+            conn.connect,
+            conn.tunnel,
+            conn.handshake,
+            conn.listen,
+        )
     return why if why and why.cause == "auth-required" else None
 
 
@@ -87,9 +93,9 @@ def _presented_issuer(url: str, route: settings.Route, timeout_s: float) -> str:
     route = dataclasses.replace(route, client_cert=None)
     if _is_tls_or_socks_proxy(route):
         return ""
-    with contextlib.suppress(ValueError), handshake.Way(url, route, timeout_s) as way:
-        way.go(way.connect, way.tunnel, way.handshake)
-        return way.issuer
+    with contextlib.suppress(ValueError), handshake.Connection(url, route, timeout_s) as conn:
+        conn.first_failure(conn.connect, conn.tunnel, conn.handshake)
+        return conn.issuer
     return ""
 
 
@@ -100,10 +106,10 @@ def _page_of_proxy(url: str, route: settings.Route, timeout_s: float) -> causes.
         return None
     with (
         contextlib.suppress(ValueError),
-        handshake.Way(url, route, timeout_s, reads_page=True) as way,
+        handshake.Connection(url, route, timeout_s, reads_page=True) as conn,
     ):
-        if way.go(way.connect, way.tunnel) is None:
-            return responses.from_tunnel_page(way.page, url=url, route=route)
+        if conn.first_failure(conn.connect, conn.tunnel) is None:
+            return responses.from_tunnel_page(conn.page, url=url, route=route)
     return None
 
 
@@ -113,9 +119,9 @@ def _refusal_of_proxy(
     """What the proxy answers to CONNECT; None where it does not refuse, or cannot be reached."""
     if not route.proxy or _is_tls_or_socks_proxy(route):
         return None
-    with contextlib.suppress(ValueError), handshake.Way(url, route, timeout_s) as way:
-        way.go(way.connect, way.tunnel)
-        return way.refusal
+    with contextlib.suppress(ValueError), handshake.Connection(url, route, timeout_s) as conn:
+        conn.first_failure(conn.connect, conn.tunnel)
+        return conn.refusal
     return None
 
 

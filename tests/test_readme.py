@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fmnist_tfds.cli import commands, main
+from fmnist_tfds.cli import main
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_every_shown_command_exists_with_its_flags(page):
         words = shlex.split(line)[1:]
         if words and words[0] in ("--help", "COMMAND"):
             continue
-        assert words[0] in commands.COMMANDS, line
+        assert words[0] in main.COMMANDS, line
         main._parser().parse_strictly(words)
 
 
@@ -106,7 +106,7 @@ def test_readme_three_ways_to_use_it_run(reader, real_data, tmp_path):
 
 
 def test_readme_shows_every_command_but_the_plain_ones():
-    for command in commands.COMMANDS:
+    for command in main.COMMANDS:
         assert f"fmnist-tfds {command}" in README or command in (
             "quickstart",
             "benchmark",

@@ -1,26 +1,31 @@
-"""What commands do for any TFDS data set: fetch --dataset, mirror create, serve --root."""
+"""The command mirror, and what others do for any TFDS data set: --dataset, serve --root."""
 
 from __future__ import annotations
 
 import argparse
+import pathlib
 from typing import TYPE_CHECKING
 
 from fmnist_tfds import artifacts
-from fmnist_tfds.any_dataset import mirror_folder, plan
-from fmnist_tfds.cli import flags, output
+from fmnist_tfds.cli import command, flags, output
 
 if TYPE_CHECKING:
+    from fmnist_tfds.any_dataset import plan
     from fmnist_tfds.download import results
     from fmnist_tfds.exchange import serve as serving
 
 
 def plan_of(args: argparse.Namespace) -> plan.Plan:
     """The plan that the flags of `flags.add_source_flags` make."""
+    from fmnist_tfds.any_dataset import plan
+
     return plan.Plan(flags.settings_of(args, dataset=plan.ANY))
 
 
 def fetch(args: argparse.Namespace) -> results.Result:
     """What the data set downloads, in the cache or in --out."""
+    from fmnist_tfds.any_dataset import mirror_folder
+
     made, wanted = plan_of(args), pinned(args.dataset)
     with output.progress(quiet=args.json or args.verbosity < 0) as report:
         result = mirror_folder.obtain_all(made, wanted, report)
@@ -34,8 +39,9 @@ def pinned(name: str) -> artifacts.ArtifactSet:
     return tfds_pins.artifact_set(name)
 
 
-def mirror(args: argparse.Namespace) -> int:
-    """A folder that holds all that the named data sets download."""
+def _mirror(args: argparse.Namespace) -> int:
+    from fmnist_tfds.any_dataset import mirror_folder
+
     made, sets = plan_of(args), [pinned(name) for name in args.names]
     with output.progress(quiet=args.verbosity < 0) as report:
         created = mirror_folder.create(made, sets, args.out, report)
@@ -53,6 +59,27 @@ def mirror(args: argparse.Namespace) -> int:
 
 def folder_server(args: argparse.Namespace) -> serving.Server:
     """A server of the mirror folder --root."""
+    from fmnist_tfds.any_dataset import mirror_folder
     from fmnist_tfds.exchange import serve as serving
 
     return serving.serve_folder(args.root, mirror_folder.read(args.root), args.host, args.port)
+
+
+def _mirror_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("create",), metavar="create", help="make the folder")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="TFDS data sets, such as kmnist")
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="D", help="the folder; it is added to"
+    )
+    flags.add_source_flags(parser)
+
+
+COMMANDS = (
+    command.Command(
+        name="mirror",
+        run=_mirror,
+        add_flags=_mirror_flags,
+        help="a folder that is a mirror of TFDS data sets",
+        example="create kmnist --out=mirror",
+    ),
+)

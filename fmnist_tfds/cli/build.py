@@ -12,13 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fmnist_tfds import errors
+from fmnist_tfds.cli import command, output
 from fmnist_tfds.cli import flags as cli_flags
-from fmnist_tfds.cli import output
 from fmnist_tfds.config import loader, schema
 
 
-def build(args: argparse.Namespace) -> int:
-    """Prepares fmnist_resilient by TFDS's own build command."""
+def _build(args: argparse.Namespace) -> int:
     from tensorflow_datasets.core.utils import tqdm_utils
     from tensorflow_datasets.scripts.cli import build as tfds_build
     from tensorflow_datasets.scripts.cli import cli_utils
@@ -87,8 +86,7 @@ def _strictly(
         raise errors.ConfigError(f"{prog}: {complaint}", hint=hint) from stop
 
 
-def add_build_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of build; those of TFDS are handed on."""
+def _build_flags(parser: argparse.ArgumentParser) -> None:
     cli_flags.add_source_flags(parser)
     parser.add_argument_group(
         "flags of `tfds build`",
@@ -97,3 +95,15 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         "and the rest, but --download_only",
     )
     parser.set_defaults(takes_rest=True)
+
+
+COMMANDS = (
+    command.Command(
+        name="build",
+        run=_build,
+        add_flags=_build_flags,
+        help="prepare TFRecords; takes the flags of `tfds build`",
+        example="--data_dir=tfds --manual_dir=data",
+        synonyms=("prepare", "generate", "make"),
+    ),
+)

@@ -1,9 +1,11 @@
-"""Completion of commands and flags: a script for bash or zsh, made from the parser itself."""
+"""The command completion: a script for bash or zsh, made from the parsers themselves."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+
+from fmnist_tfds.cli import command
 
 SHELLS = ("bash", "zsh")
 
@@ -54,3 +56,23 @@ def _flags(parser: argparse.ArgumentParser) -> list[str]:
         for flag in action.option_strings
         if flag.startswith("--")
     ]
+
+
+def _completion(args: argparse.Namespace) -> int:
+    print(script(args.shell, args.parsers), end="")
+    return 0
+
+
+def _completion_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="bash|zsh", help="source its output")
+
+
+COMMANDS = (
+    command.Command(
+        name="completion",
+        run=_completion,
+        add_flags=_completion_flags,
+        help="print a script that completes commands and flags",
+        example="bash",
+    ),
+)

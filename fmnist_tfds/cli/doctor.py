@@ -1,4 +1,4 @@
-"""fmnist-tfds doctor: the report as a table, as JSON, as a page, or as a firewall request."""
+"""The command doctor: its report as a table, as JSON, as a page, or as a firewall request."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from rich import console as rich_console
 from rich import text as rich_text
 
 from fmnist_tfds import artifacts, errors
+from fmnist_tfds.cli import any_dataset, command, flags
 from fmnist_tfds.config import loader, settings
-from fmnist_tfds.doctor import environment, findings, page, summary
-from fmnist_tfds.doctor import report as doctor
-from fmnist_tfds.exchange import tool_folders
-from fmnist_tfds.exchange.adopt import adopt
+from fmnist_tfds.doctor import findings, summary
 
 _STYLES = {"ok": "green", "failed": "bold red", "skipped": "dim", "not reached": "dim"}
 _MARKS = {"failed": "FAIL", "skipped": "-", "not reached": "."}
@@ -26,16 +24,13 @@ _STAGE_WIDTHS = {name: max(len(name), 5) + 1 for name in findings.STAGES}
 _NARROWEST_TABLE = 72
 
 
-def run(
-    args: argparse.Namespace,
-    found: settings.Settings,
-    dataset: artifacts.ArtifactSet | None = None,
-) -> int:
-    """Examines and prints; 0 if the data is available or the request was printed, else 3.
+def _doctor(args: argparse.Namespace) -> int:
+    # Not before the command runs: these import requests and jinja2.
+    from fmnist_tfds.doctor import environment, page
+    from fmnist_tfds.doctor import report as doctor
+    from fmnist_tfds.exchange import tool_folders
 
-    Raises:
-        ConfigError: --html names a file that cannot be written.
-    """
+    found, dataset = _examined(args)
     if args.html:
         _write(args.html, "")  # an unwritable place is told before the examination, not after
     examine = functools.partial(doctor.examine, dataset=dataset) if dataset else doctor.examine
@@ -59,7 +54,16 @@ def run(
     return 0 if report.ok or args.allowlist else 3
 
 
+def _examined(args: argparse.Namespace) -> tuple[settings.Settings, artifacts.ArtifactSet | None]:
+    """The settings, and the data set --dataset if not Fashion-MNIST."""
+    if not args.dataset:
+        return flags.settings_of(args), None
+    return any_dataset.plan_of(args).examined(any_dataset.pinned(args.dataset))
+
+
 def _adopting(place: pathlib.Path) -> errors.FmnistError | None:
+    from fmnist_tfds.exchange.adopt import adopt
+
     with tempfile.TemporaryDirectory(prefix="fmnist_tfds-") as scratch:
         try:
             adopt.adopt(place, pathlib.Path(scratch))
@@ -194,3 +198,29 @@ def _cell(stage: findings.Stage) -> str:
 
 def _cut(text: str, width: int) -> str:
     return f"{text if len(text) <= width else text[: width - 2] + '..':{width}}"
+
+
+def _doctor_flags(parser: argparse.ArgumentParser) -> None:
+    flags.add_source_flags(parser)
+    flags.add_json_flag(parser)
+    parser.add_argument(
+        "--html", type=pathlib.Path, metavar="F", help="also write the report as one page to F"
+    )
+    parser.add_argument(
+        "--allowlist",
+        action="store_true",
+        help="print the request to send to the firewall administrator",
+    )
+    flags.add_dataset_flag(parser)
+
+
+COMMANDS = (
+    command.Command(
+        name="doctor",
+        run=_doctor,
+        add_flags=_doctor_flags,
+        help="what is in the way, whose it is, what to do",
+        example="--html report.html",
+        synonyms=("diagnose", "diagnosis", "ping", "test", "status"),
+    ),
+)

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fmnist_tfds import errors
-from fmnist_tfds.cli import flags
+from fmnist_tfds.cli import any_dataset, command, flags
 from fmnist_tfds.config import loader
 
 if TYPE_CHECKING:
     from fmnist_tfds.exchange import serve as serving
 
 
-def adopt(args: argparse.Namespace) -> int:
-    """Any copy of the data -> the four files."""
+def _adopt(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange.adopt import adopt as adopting
 
     adoption = adopting.adopt(args.path, args.out or flags.cache_folder(args))
@@ -44,8 +43,16 @@ def _keep(args: argparse.Namespace, files: Mapping[str, pathlib.Path]) -> None:
     assert outcome.error is None or not files, outcome.error
 
 
-def plant(args: argparse.Namespace) -> int:
-    """The four files -> where another tool looks."""
+def _adopt_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", type=pathlib.Path, metavar="PATH", help="a file, an archive or a folder"
+    )
+    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="default: the cache")
+    parser.add_argument("--cache_dir", metavar="D", help="where verified files are kept")
+    flags.add_json_flag(parser)
+
+
+def _plant(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange import plant as planting
 
     planted = planting.plant(args.tool, flags.obtained(args), args.root, overwrite=args.overwrite)
@@ -56,8 +63,15 @@ def plant(args: argparse.Namespace) -> int:
     return 0
 
 
-def bundle(args: argparse.Namespace) -> int:
-    """Export to, or import from, one file."""
+def _plant_flags(parser: argparse.ArgumentParser) -> None:
+    tools = ("keras", "torchvision", "tfds", "paddle", "mindspore")
+    parser.add_argument("tool", choices=tools, metavar="TOOL", help=", ".join(tools))
+    parser.add_argument("--root", type=pathlib.Path, metavar="D", help="what TOOL calls its root")
+    parser.add_argument("--overwrite", action="store_true", help="replace different files")
+    flags.add_source_flags(parser)
+
+
+def _bundle(args: argparse.Namespace) -> int:
     from fmnist_tfds.exchange import bundle as bundles
 
     if args.action == "export":
@@ -76,11 +90,17 @@ def bundle(args: argparse.Namespace) -> int:
     return 0
 
 
-def serve(args: argparse.Namespace) -> int:
-    """A mirror for the local network, until Ctrl-C."""
-    if args.root:
-        from fmnist_tfds.cli import any_dataset
+def _bundle_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", choices=("export", "import"), metavar="export|import", help="write or read FILE"
+    )
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the bundle")
+    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="import: default: the cache")
+    flags.add_source_flags(parser)
 
+
+def _serve(args: argparse.Namespace) -> int:
+    if args.root:
         server = any_dataset.folder_server(args)
     else:
         from fmnist_tfds.exchange import serve as serving
@@ -102,40 +122,46 @@ def _for_others(host: str, server: serving.Server) -> str:
     return f"on the others: FMNIST_TFDS_MIRRORS={server.url}"
 
 
-def add_plant_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of plant."""
-    tools = ("keras", "torchvision", "tfds", "paddle", "mindspore")
-    parser.add_argument("tool", choices=tools, metavar="TOOL", help=", ".join(tools))
-    parser.add_argument("--root", type=pathlib.Path, metavar="D", help="what TOOL calls its root")
-    parser.add_argument("--overwrite", action="store_true", help="replace different files")
-    flags.add_source_flags(parser)
-
-
-def add_adopt_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of adopt."""
-    parser.add_argument(
-        "path", type=pathlib.Path, metavar="PATH", help="a file, an archive or a folder"
-    )
-    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="default: the cache")
-    parser.add_argument("--cache_dir", metavar="D", help="where verified files are kept")
-    flags.add_json_flag(parser)
-
-
-def add_bundle_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of bundle."""
-    parser.add_argument(
-        "action", choices=("export", "import"), metavar="export|import", help="write or read FILE"
-    )
-    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the bundle")
-    parser.add_argument("--out", type=pathlib.Path, metavar="D", help="import: default: the cache")
-    flags.add_source_flags(parser)
-
-
-def add_serve_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of serve."""
+def _serve_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="default: loopback only")
     parser.add_argument("--port", type=int, default=8000, metavar="P", help="0: a free one")
     parser.add_argument(
         "--root", type=pathlib.Path, metavar="D", help="a folder that `mirror create` made"
     )
     flags.add_source_flags(parser)
+
+
+COMMANDS = (
+    command.Command(
+        name="adopt",
+        run=_adopt,
+        add_flags=_adopt_flags,
+        help="turn any copy into the four files",
+        example="copy.npz --out data",
+        synonyms=("import", "convert", "use"),
+    ),
+    command.Command(
+        name="plant",
+        run=_plant,
+        add_flags=_plant_flags,
+        help="put the files where a tool looks",
+        example="keras",
+        synonyms=("install", "cache"),
+    ),
+    command.Command(
+        name="bundle",
+        run=_bundle,
+        add_flags=_bundle_flags,
+        help="one file to carry to another site",
+        example="export f.zip",
+        synonyms=("export", "pack", "zip"),
+    ),
+    command.Command(
+        name="serve",
+        run=_serve,
+        add_flags=_serve_flags,
+        help="be a mirror for the local network",
+        example="--port=8000",
+        synonyms=("server", "host"),
+    ),
+)

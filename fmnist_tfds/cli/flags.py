@@ -78,3 +78,10 @@ def count(text: str) -> int:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def add_dataset_flag(parser: argparse.ArgumentParser) -> None:
+    """--dataset."""
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="what that TFDS data set downloads, not Fashion-MNIST"
+    )

@@ -1,4 +1,4 @@
-"""fmnist-tfds: parses, runs one command of `cli_commands`, turns errors into exit codes."""
+"""fmnist-tfds: parses, runs one command of the rooms, turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from fmnist_tfds import errors, processes, version
-from fmnist_tfds.cli import commands as cli_commands
-from fmnist_tfds.cli import output
+from fmnist_tfds.cli import (
+    any_dataset,
+    build,
+    completion,
+    doctor,
+    exchange,
+    files,
+    output,
+    training,
+)
+
+# Each room declares its commands; `--help` lists them in this order.
+_ROOMS = (files, build, exchange, any_dataset, doctor, training, completion)
+COMMANDS = {command.name: command for room in _ROOMS for command in room.COMMANDS}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
                 hint="flags stand behind the command: fmnist-tfds COMMAND [--flag]; "
                 "`fmnist-tfds --help` lists the commands",
             )
-        if argv and not argv[0].startswith("-") and argv[0] not in cli_commands.COMMANDS:
+        if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
             raise errors.ConfigError(
                 f"fmnist-tfds: there is no command {argv[0]!r}", hint=_meant(argv[0])
             )
@@ -122,22 +134,6 @@ def _print_whatever_comes() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-# What people type who know other programs.
-_SYNONYMS = {
-    **dict.fromkeys(("download", "get", "pull", "obtain"), "fetch"),
-    **dict.fromkeys(("check", "validate", "hash", "identify"), "verify"),
-    **dict.fromkeys(("prepare", "generate", "make"), "build"),
-    **dict.fromkeys(("diagnose", "diagnosis", "ping", "test", "status"), "doctor"),
-    **dict.fromkeys(("settings", "show", "env"), "config"),
-    **dict.fromkeys(("import", "convert", "use"), "adopt"),
-    **dict.fromkeys(("install", "cache"), "plant"),
-    **dict.fromkeys(("export", "pack", "zip"), "bundle"),
-    **dict.fromkeys(("server", "host"), "serve"),
-    **dict.fromkeys(("train", "demo", "start", "run"), "quickstart"),
-    **dict.fromkeys(("bench", "measure"), "benchmark"),
-}
-
-
 def _as_meant(argv: Sequence[str]) -> list[str]:
     """`help COMMAND` and `version` as flags; hyphens in flags as the underscores that they are."""
     words = list(argv)
@@ -159,15 +155,16 @@ def _as_meant(argv: Sequence[str]) -> list[str]:
 
 def _meant(word: str) -> str:
     """The hint for a word that is no command."""
-    known = _SYNONYMS.get(word.lower())
-    close = difflib.get_close_matches(word.lower(), cli_commands.COMMANDS, n=1, cutoff=0.6)
-    if known or close:
-        return f"the nearest one is {known or close[0]!r}"
+    word = word.lower()
+    known = [name for name, command in COMMANDS.items() if word in command.synonyms]
+    nearest = known or difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.6)
+    if nearest:
+        return f"the nearest one is {nearest[0]!r}"
     return "`fmnist-tfds --help` lists the commands"
 
 
 def _parser() -> _Parser:
-    lines = "\n".join(f"  {name:12} {entry.help}" for name, entry in cli_commands.COMMANDS.items())
+    lines = "\n".join(f"  {name:12} {command.help}" for name, command in COMMANDS.items())
     parser = _Parser(
         prog="fmnist-tfds",
         usage="fmnist-tfds COMMAND [--flag]",
@@ -177,7 +174,7 @@ def _parser() -> _Parser:
     )
     commands = parser.add_subparsers(prog="fmnist-tfds", metavar="COMMAND", help=argparse.SUPPRESS)
     parsers: dict[str, argparse.ArgumentParser] = {}
-    for name, command in cli_commands.COMMANDS.items():
+    for name, command in COMMANDS.items():
         sub = commands.add_parser(
             name,
             description=command.help,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ import termios
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.cli import commands, main, output
+from fmnist_tfds.cli import main, output
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -144,17 +145,34 @@ def test_fetch_exits_alike_with_and_without_json(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["reference"] == "config"
 
 
-@pytest.mark.parametrize("command", sorted(commands.COMMANDS))
+@pytest.mark.parametrize("command", sorted(main.COMMANDS))
 def test_help_of_every_command_exits_0_with_an_example(command, capsys):
     assert main.run([command, "--help"]) == 0
     assert f"fmnist-tfds {command}" in capsys.readouterr().out
+
+
+def test_main_collects_the_commands_of_every_room_each_name_and_synonym_once():
+    rooms = [
+        importlib.import_module(f"fmnist_tfds.cli.{path.stem}")
+        for path in (REPO / "fmnist_tfds" / "cli").glob("[!_]*.py")
+        if path.stem != "main"
+    ]
+    declared = [command for room in rooms for command in getattr(room, "COMMANDS", ())]
+    assert sorted(c.name for c in declared) == sorted(main.COMMANDS)
+    words = [word for command in declared for word in (command.name, *command.synonyms)]
+    assert len(words) == len(set(words))
+
+
+def test_word_of_another_program_is_answered_with_our_command(capsys):
+    assert main.run(["download"]) == 2
+    assert "the nearest one is 'fetch'" in capsys.readouterr().err
 
 
 def test_help_and_no_command_exit_0(capsys):
     assert main.run([]) == 0
     assert main.run(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in commands.COMMANDS)
+    assert all(command in shown for command in main.COMMANDS)
 
 
 def test_every_error_kind_has_a_documented_exit_code():
@@ -302,7 +320,7 @@ def test_help_imports_nothing_that_only_downloads_need():
     code = (
         "import sys; from fmnist_tfds.cli import main as cli\n"
         "cli.run(['--help'])\n"
-        "assert not {'tensorflow', 'requests', 'fmnist_tfds.obtain'} & set(sys.modules)\n"
+        "assert not {'tensorflow', 'requests', 'jinja2', 'fmnist_tfds.obtain'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPO)
 

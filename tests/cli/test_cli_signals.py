@@ -46,7 +46,7 @@ def _interrupted(module: str, script: str = "/usr/bin/fmnist-tfds"):
         "tensorflow_datasets.core.registered",
         "fmnist_tfds.keras_registry",
         "fmnist_tfds.cli",
-        "fmnist_tfds.cli.commands",
+        "fmnist_tfds.cli.exchange",
         "tomllib",
     ],
 )

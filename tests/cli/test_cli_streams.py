@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from fmnist_tfds import catalog, errors
-from fmnist_tfds.cli import commands, main, output
+from fmnist_tfds.cli import main, output
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
@@ -126,7 +126,7 @@ def test_every_other_command_fails_with_its_code_and_one_message(
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("command", sorted(commands.COMMANDS))
+@pytest.mark.parametrize("command", sorted(main.COMMANDS))
 def test_mistyped_flag_of_every_command_gets_its_nearest_one(command, capsys):
     needed = {
         "verify": ["x"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fmnist_tfds.cli import command
 
@@ -18,9 +18,14 @@ _SCRIPT = """\
     words="{commands}"
   elif [ "${{word#-}}" != "$word" ]; then
     case "${{COMP_WORDS[1]}}" in
-{cases}
+{flags}
     esac
-  else
+  elif [ "$COMP_CWORD" -eq 2 ]; then
+    case "${{COMP_WORDS[1]}}" in
+{choices}
+    esac
+  fi
+  if [ -z "$words" ]; then
     while IFS= read -r found; do COMPREPLY+=("$found"); done < <(compgen -f -- "$word")
     return
   fi
@@ -42,11 +47,21 @@ def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
         shell: one of SHELLS.
         parsers: the parser of each command.
     """
-    cases = "\n".join(
-        f'      {name}) words="{" ".join(_flags(parser))}" ;;' for name, parser in parsers.items()
+    return _SCRIPT.format(
+        shell=shell,
+        prelude=_ZSH if shell == "zsh" else "",
+        commands=" ".join(parsers),
+        flags=_cases({name: _flags(parser) for name, parser in parsers.items()}),
+        choices=_cases({name: _choices(parser) for name, parser in parsers.items()}),
     )
-    prelude = _ZSH if shell == "zsh" else ""
-    return _SCRIPT.format(shell=shell, prelude=prelude, commands=" ".join(parsers), cases=cases)
+
+
+def _cases(words: Mapping[str, Sequence[str]]) -> str:
+    return "\n".join(
+        f'      {command}) words="{" ".join(those)}" ;;'
+        for command, those in words.items()
+        if those
+    )
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
@@ -56,6 +71,12 @@ def _flags(parser: argparse.ArgumentParser) -> list[str]:
         for flag in action.option_strings
         if flag.startswith("--")
     ]
+
+
+def _choices(parser: argparse.ArgumentParser) -> Sequence[str]:
+    """What the first argument may be, where that is one of a few words: `plant keras`."""
+    first = next((a for a in parser._actions if not a.option_strings), None)
+    return tuple(first.choices or ()) if first else ()
 
 
 def _completion(args: argparse.Namespace) -> int:

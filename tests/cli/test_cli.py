@@ -211,7 +211,20 @@ def test_verbosity_adds_the_traceback(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fe"], "fetch"),
+        (["fetch", "--mirr"], "--mirrors"),
+        (["plant", "ker"], "keras"),
+        (["bundle", "ex"], "export"),
+        (["bundle", "export", "fol"], "folder"),
+        (["verify", "fol"], "folder"),
+        # As bash cuts `--out=fol`.
+        (["fetch", "--out", "=", "fol"], "folder"),
+    ],
+)
+def test_bash_completes_commands_flags_choices_and_files(words, expected, tmp_path, capsys):
     assert main.run(["completion", "bash"]) == 0
     script = tmp_path / "completion.bash"
     script.write_text(capsys.readouterr().out)
@@ -219,11 +232,15 @@ def test_bash_completes_commands_and_the_flags_of_each(tmp_path, capsys):
         'source "$1"; COMP_WORDS=(fmnist-tfds "${@:2}"); COMP_CWORD=$(($# - 1)); _fmnist_tfds; '
         'echo "${COMPREPLY[@]}"'
     )
-    for words, expected in ((["fe"], "fetch"), (["fetch", "--mirr"], "--mirrors")):
-        done = subprocess.run(
-            ["bash", "-c", ask, "bash", script, *words], capture_output=True, text=True, timeout=60
-        )
-        assert done.stdout.split() == [expected], done.stderr
+    (tmp_path / "folder").mkdir()
+    done = subprocess.run(
+        ["bash", "-c", ask, "bash", script, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.stdout.split() == [expected], done.stderr
 
 
 def test_zsh_completes_where_nothing_was_set_up_before(tmp_path, capsys):

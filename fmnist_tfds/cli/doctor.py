@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 
 from rich import console as rich_console
+from rich import table as rich_table
 from rich import text as rich_text
 
 from fmnist_tfds import artifacts, errors
@@ -20,7 +21,6 @@ from fmnist_tfds.doctor import findings, summary
 
 _STYLES = {"ok": "green", "failed": "bold red", "skipped": "dim", "not reached": "dim"}
 _MARKS = {"failed": "FAIL", "skipped": "-", "not reached": "."}
-_STAGE_WIDTHS = {name: max(len(name), 5) + 1 for name in findings.STAGES}
 _NARROWEST_TABLE = 72
 
 
@@ -85,7 +85,7 @@ def _write(path: pathlib.Path, text: str) -> None:
 def print_report(report: findings.Report, console: rich_console.Console) -> None:
     """The report for people, fitted to the console's width."""
     if report.sources and console.width >= _NARROWEST_TABLE:
-        _print_table(report.sources, console)
+        console.print(_table(report.sources))
     else:
         _print_blocks(report.sources, console)
     groups: dict[tuple[str, ...], list[findings.Source]] = {}
@@ -110,18 +110,16 @@ def print_report(report: findings.Report, console: rich_console.Console) -> None
         console.print(remedy.text, markup=False, soft_wrap=True)
 
 
-def _print_table(sources: Sequence[findings.Source], console: rich_console.Console) -> None:
-    room = console.width - sum(_STAGE_WIDTHS.values()) - 4
-    name_width = min(max([11, *(len(summary.title_of(s)) for s in sources)]), room)
-    head = f"{'':3}{'source (ms)':{name_width}} "
-    head += "".join(f"{name:>{width}}" for name, width in _STAGE_WIDTHS.items())
-    console.print(head.rstrip(), style="bold", markup=False)
+def _table(sources: Sequence[findings.Source]) -> rich_table.Table:
+    table = rich_table.Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column()
+    table.add_column("source (ms)", overflow="fold")
+    for name in findings.STAGES:
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 5))
     for number, source in enumerate(sources, start=1):
-        line = rich_text.Text(f"{number:<3}{_cut(summary.title_of(source), name_width)} ")
-        for stage in source.stages:
-            width = _STAGE_WIDTHS[stage.name]
-            line.append(f"{_cell(stage):>{width}}", style=_STYLES[stage.outcome])
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        stages = (rich_text.Text(_cell(s), _STYLES[s.outcome]) for s in source.stages)
+        table.add_row(str(number), rich_text.Text(summary.title_of(source)), *stages)
+    return table
 
 
 def _print_blocks(sources: Sequence[findings.Source], console: rich_console.Console) -> None:
@@ -194,10 +192,6 @@ def _cell(stage: findings.Stage) -> str:
     if stage.outcome != "ok":
         return _MARKS[stage.outcome]
     return "ok" if stage.ms is None else f"{stage.ms:.0f}"
-
-
-def _cut(text: str, width: int) -> str:
-    return f"{text if len(text) <= width else text[: width - 2] + '..':{width}}"
 
 
 def _doctor_flags(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from fmnist_tfds import catalog
 from fmnist_tfds.cli import doctor as cli_doctor
 from fmnist_tfds.cli import main
 from fmnist_tfds.config import settings
-from fmnist_tfds.doctor import findings
+from fmnist_tfds.doctor import findings, summary
 from fmnist_tfds.doctor import page as report_html
 from fmnist_tfds.doctor import report as doctor
 
@@ -157,6 +157,17 @@ def test_doctor_table_fits_the_terminal(width, broken):
     for line in before_remedies.splitlines():
         # What is to be pasted (a URL) stays in one piece: the terminal breaks it.
         assert len(line) <= width or len(line.split()[-1]) > width - 16, line
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_doctor_table_shows_the_whole_of_every_source_within_the_terminal(width, broken):
+    table = _printed(broken, width).partition("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= width
+    assert table[0].split() == ["source", "(ms)", *findings.STAGES]
+    cells = "".join(line[: table[0].index(" dns")].strip() for line in table)
+    for source in broken.sources:
+        assert summary.title_of(source) in cells
+    assert sum(" FAIL" in line for line in table) == len(broken.sources)
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -8,6 +8,7 @@ it is what must come out; "…" stands for anything within a line.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import pathlib
 import re
@@ -16,7 +17,8 @@ import sys
 
 import pytest
 
-from fmnist_tfds import errors
+import fmnist_tfds
+from fmnist_tfds import errors, input_pipeline
 from fmnist_tfds.cli import output
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -173,6 +175,26 @@ def test_shown_commands_do_what_the_page_says(page, request, tmp_path):
 def _pattern(output: str) -> str:
     lines = (".*".join(map(re.escape, line.split("…"))) for line in output.splitlines())
     return "\n".join(lines)
+
+
+def test_api_page_names_every_public_name_once_and_no_private_one():
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"^::: ([\w.]+)$(?:\n {4}options:\n {6}members: \[(.*)\])?", text, re.MULTILINE
+    )
+    modules = [name for name, _ in blocks]
+    assert len(modules) == len(set(modules)) == text.count("::: ")
+    shown = []
+    for name, members in blocks:
+        module = importlib.import_module(name)
+        own = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == name]
+        names = members.split(", ") if members else own
+        assert all(hasattr(module, each) for each in names), name
+        shown += [each for each in names if not (each.startswith("_") and not members)]
+    assert not [name for name in shown if name.startswith("_")]
+    for name in (*fmnist_tfds.__all__, *input_pipeline.__all__):
+        if name not in ("__version__", "input_pipeline"):
+            assert shown.count(name) == 1, name
 
 
 @pytest.mark.needs_docs

@@ -99,7 +99,7 @@ def test_first_lines_of_the_site_train(real_data, tmp_path):
         )
 
 
-def test_the_page_of_tfds_data_sets_is_what_this_tfds_gives(monkeypatch):
+def test_the_page_of_tfds_data_sets_is_what_this_tfds_gives():
     # In a process of its own: TFDS lists more names once some modules were imported.
     script = (
         "import write_tfds_data_sets as w; import tensorflow_datasets as t; "

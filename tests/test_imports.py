@@ -63,7 +63,6 @@ WITHOUT_TFDS = (
     "download/policy",
 )
 TENSORFLOW_WINGS = ("input_pipeline", "training", "benchmark")
-MAY_EXIT = ("cli", "exchange/bundle_main.py")
 
 
 def _relative(path: pathlib.Path) -> str:

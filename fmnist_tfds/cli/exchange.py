@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fmnist_tfds import errors
 from fmnist_tfds.cli import any_dataset, command, flags
 from fmnist_tfds.config import loader
+from fmnist_tfds.exchange import plant as planting
 
 if TYPE_CHECKING:
     from fmnist_tfds.exchange import serve as serving
@@ -53,8 +54,6 @@ def _adopt_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _plant(args: argparse.Namespace) -> int:
-    from fmnist_tfds.exchange import plant as planting
-
     planted = planting.plant(args.tool, flags.obtained(args), args.root, overwrite=args.overwrite)
     for verb, paths in (("written", planted.written), ("kept", planted.kept)):
         for path in paths:
@@ -64,7 +63,7 @@ def _plant(args: argparse.Namespace) -> int:
 
 
 def _plant_flags(parser: argparse.ArgumentParser) -> None:
-    tools = ("keras", "torchvision", "tfds", "paddle", "mindspore")
+    tools = planting.TOOLS
     parser.add_argument("tool", choices=tools, metavar="TOOL", help=", ".join(tools))
     parser.add_argument("--root", type=pathlib.Path, metavar="D", help="what TOOL calls its root")
     parser.add_argument("--overwrite", action="store_true", help="replace different files")

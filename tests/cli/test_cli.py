@@ -262,7 +262,7 @@ def test_zsh_completes_where_nothing_was_set_up_before(tmp_path, capsys):
     assert "not found" not in done.stderr
 
 
-def test_progress_names_file_source_and_share_within_80_columns(tmp_path):
+def test_progress_names_file_source_and_share_within_80_columns():
     code = (
         "from fmnist_tfds.cli import output as cli_output\n"
         "with cli_output.progress() as report:\n"

@@ -115,12 +115,12 @@ def test_fetch_keeps_the_files_where_cache_dir_says_and_out_gets_copies(
     assert len(real_mirror.requests) == asked
 
 
-def test_fetch_offline_asks_no_mirror(real_mirror, capsys):
+def test_fetch_offline_asks_no_mirror(real_mirror):
     assert main.run(["fetch", f"--mirrors={real_mirror.url}", "--offline"]) == 3
     assert real_mirror.requests == []
 
 
-def test_fetch_takes_other_tools_caches_only_where_told(real_data, tmp_path, capsys, monkeypatch):
+def test_fetch_takes_other_tools_caches_only_where_told(real_data, tmp_path, monkeypatch):
     folder = tmp_path / "datasets" / "fashion-mnist"
     folder.parent.mkdir()
     folder.symlink_to(real_data)
@@ -185,7 +185,7 @@ def test_build_hands_each_of_our_flags_to_the_builder(clean, tmp_path, monkeypat
     }
 
 
-def test_build_offline_asks_no_mirror(clean, real_mirror, tmp_path, capsys):
+def test_build_offline_asks_no_mirror(clean, real_mirror, tmp_path):
     flags = [f"--mirrors={real_mirror.url}", f"--data_dir={tmp_path / 'tfds'}"]
     assert main.run(["build", *flags, f"--cache_dir={tmp_path / 'cache'}", "--offline"]) == 3
     assert real_mirror.requests == []
@@ -218,7 +218,7 @@ def ran(monkeypatch):
     return seen
 
 
-def test_quickstart_runs_with_its_flags(ran, tmp_path, capsys):
+def test_quickstart_runs_with_its_flags(ran, tmp_path):
     out, data = tmp_path / "out", tmp_path / "data"
     flags = [f"--out={out}", f"--data_dir={data}", "--epochs=3", "--mirrors=http://a.example/"]
     assert main.run(["quickstart", *flags]) == 2
@@ -226,7 +226,7 @@ def test_quickstart_runs_with_its_flags(ran, tmp_path, capsys):
     assert [mirror.url for mirror in ran["settings"].mirrors] == ["http://a.example/"]
 
 
-def test_quickstart_waits_two_minutes_unless_told_otherwise(ran, capsys, monkeypatch):
+def test_quickstart_waits_two_minutes_unless_told_otherwise(ran, monkeypatch):
     assert main.run(["quickstart"]) == 2
     assert ran["settings"].network.deadline_s == 120.0
     assert ran["epochs"] == 5

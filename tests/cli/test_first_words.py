@@ -71,7 +71,7 @@ def test_folder_without_its_flag_is_told_the_flag(capsys):
     assert "a folder is named by its flag: --out=FOLDER" in capsys.readouterr().err
 
 
-def test_chain_of_the_readme_works_without_a_network(real_data, tmp_path, monkeypatch, capsys):
+def test_chain_of_the_readme_works_without_a_network(real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
     out = tmp_path / "data"
     assert main.run(["adopt", str(real_data), f"--out={out}"]) == 0
@@ -79,13 +79,13 @@ def test_chain_of_the_readme_works_without_a_network(real_data, tmp_path, monkey
     assert main.run(["bundle", "export", str(tmp_path / "f.zip")]) == 0
 
 
-def test_what_the_doctor_prescribes_fills_the_cache(real_data, monkeypatch, capsys):
+def test_what_the_doctor_prescribes_fills_the_cache(real_data, monkeypatch):
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
     assert main.run(["fetch", f"--manual_dir={real_data}"]) == 0
     assert main.run(["fetch", "--offline"]) == 0
 
 
-def test_imported_bundle_is_in_the_cache_too(real_data, tmp_path, monkeypatch, capsys):
+def test_imported_bundle_is_in_the_cache_too(real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
     bundle = tmp_path / "f.zip"
     line = ["bundle", "export", str(bundle), f"--manual_dir={real_data}"]

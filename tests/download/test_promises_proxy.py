@@ -20,7 +20,7 @@ ORIGINS = {"mirror.example:80": _serve}
 HTTP = "http://mirror.example/"
 
 
-def test_a_password_of_a_proxy_is_sent_to_it_and_shown_nowhere(tmp_path, monkeypatch):
+def test_a_password_of_a_proxy_is_sent_to_it_and_shown_nowhere(tmp_path):
     with peers.Proxy(ORIGINS) as proxy:
         url = proxy.url.replace("://", "://ann:hunter2@")
         outcome = jobs.obtained(jobs.options(tmp_path, settings.Mirror(HTTP, proxy=url)))

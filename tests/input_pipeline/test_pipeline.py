@@ -329,7 +329,7 @@ def test_data_dir_and_name_find_what_a_builder_prepared(tiny):
     assert conftest.read_numbers(batches).tolist() == list(range(301))
 
 
-def test_real_data_is_proved_and_bit_exact(real_data, tmp_path, monkeypatch):
+def test_real_data_is_proved_and_bit_exact(real_data, tmp_path):
     import gzip
 
     from fmnist_tfds.formats import idx, png

@@ -195,7 +195,8 @@ class _Bars:
         self._all_mib = size_bytes // _MIB
         bar.update_total(self._all_mib)
 
-    def update(self, file: str, source: str, received: int, total: int) -> None:
+    # ARG002: the signature is that of `progress.Progress`.
+    def update(self, file: str, source: str, received: int, total: int) -> None:  # noqa: ARG002
         """Moves the bar to the furthest attempt."""
         self._show(min(received // _MIB, self._all_mib))
 

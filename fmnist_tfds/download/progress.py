@@ -77,7 +77,8 @@ class _Bar(Lines):
         self._bar: Any = None
         self._received: dict[str, int] = {}
 
-    def update(self, file: str, source: str, received: int, total: int) -> None:
+    # ARG002: the signature is that of `Progress`.
+    def update(self, file: str, source: str, received: int, total: int) -> None:  # noqa: ARG002
         """Moves the bar; bytes resumed from a part do not count as speed."""
         with self._lock:
             if self._bar is None:

@@ -225,7 +225,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,
+        explain: str | None = None,  # noqa: ARG002 (http.server's signature)
+    ) -> None:
         """A malformed request: one line, and the connection is closed."""
         self.close_connection = True
         self._send(code, f"{code} {message or 'bad request'}\n".encode(), "text/plain")

@@ -55,7 +55,7 @@ def run(
     data_dir: str = "",
     epochs: int = 4,
     report: progress.Progress | None = None,
-    on_synthetic: Callable[[errors.ObtainError], None] = lambda failure: None,
+    on_synthetic: Callable[[errors.ObtainError], None] = lambda _: None,
 ) -> Quickstart:
     """Obtains the data, prepares TFRecords, trains the fast CNN and draws the pictures.
 

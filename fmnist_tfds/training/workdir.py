@@ -30,10 +30,11 @@ class Recorder:
         recorder, started = self, [0.0, 0.0]
 
         class Callback(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            # ARG002: the signatures are Keras's.
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
                 started[:] = [time.perf_counter(), 0.0]
 
-            def on_test_begin(self, logs: Any = None) -> None:
+            def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
                 # Validation runs inside the epoch; images/s is of training alone.
                 started[1] = time.perf_counter()
 

@@ -53,7 +53,7 @@ def test_batches_are_those_of_make_train_bit_for_bit(augment, normalize):
         )
     ]
     how = augmentation.recipe("float32", normalize, augment, lambda: statistics, seed=9)
-    data = loops._Data(loops.Table(images, labels.astype(np.int64)), 50, how)
+    data = loops.Data(loops.Table(images, labels.astype(np.int64)), 50, how)
     found = []
     for epoch in range(2):
         seed = order.epoch_seed(9, epoch)
@@ -250,3 +250,20 @@ def test_jax_gives_the_weights_that_tensorflow_gives_scanned_or_stepped():
         np.testing.assert_allclose(jax["weights"], tensorflow["weights"], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(jax["loss"], tensorflow["loss"], rtol=1e-3)
         assert jax["scans"] is (how == "dense")
+
+
+def test_the_next_order_is_made_before_the_epoch_is_waited_for(monkeypatch):
+    # Made after it, the device would wait for the host between epochs.
+    made, at_the_end = [], []
+    permuted = order.permuted
+
+    def watched(numbers, seed):
+        made.append(seed)
+        return permuted(numbers, seed)
+
+    monkeypatch.setattr(order, "permuted", watched)
+    seen = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: at_the_end.append(len(made))
+    )
+    input_pipeline.fit_on_device(_model(), 32, epochs=3, data=_images(64), callbacks=[seen])
+    assert at_the_end == [2, 3, 3]

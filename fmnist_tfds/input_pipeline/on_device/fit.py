@@ -150,12 +150,20 @@ def fit_on_device(
         model.stop_training = False
         chain.on_train_begin()
         logs: dict[str, float] = {}
+
+        def ordered(epoch: int) -> tuple[npt.NDArray[np.int32], loops.Drawn]:
+            key = order.epoch_seed(seed, epoch)
+            numbers = order.permuted(train.numbers, key)
+            return numbers, drawn(how, numbers, order.key(epoch, key))
+
+        upcoming = ordered(0)
         for epoch in range(epochs):
             chain.on_epoch_begin(epoch)
             model.reset_metrics()
-            key = order.epoch_seed(seed, epoch)
-            numbers = order.permuted(train.numbers, key)
-            loop.epoch(numbers, drawn(how, numbers, order.key(epoch, key)), trains=True)
+            loop.epoch(*upcoming, trains=True)
+            # JAX does not wait for the device: the next order is made while this epoch trains.
+            if epoch + 1 < epochs:
+                upcoming = ordered(epoch + 1)
             logs = _metrics(model)
             if test and valid:
                 model.reset_metrics()

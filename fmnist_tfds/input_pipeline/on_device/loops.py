@@ -43,7 +43,7 @@ class Table:
         self.labels = keras.ops.convert_to_tensor(labels)
 
 
-class _Data:
+class Data:
     """A table, and how a batch of it is made."""
 
     def __init__(self, table: Table, batch_size: int, how: augmentation.Recipe) -> None:
@@ -79,7 +79,7 @@ def draw_names(how: augmentation.Recipe) -> tuple[str, ...]:
 class JaxLoop:
     """One compiled scan an epoch; or a compiled step called from Python, where that is faster."""
 
-    def __init__(self, model: Any, data: _Data, *, scans: bool) -> None:
+    def __init__(self, model: Any, data: Data, *, scans: bool) -> None:
         import jax
 
         self._model, self._data, self._scans = model, data, scans
@@ -133,7 +133,7 @@ class JaxLoop:
 class TensorFlowLoop:
     """One graph an epoch, with the steps as a loop inside; compiled as the model is."""
 
-    def __init__(self, model: Any, data: _Data) -> None:
+    def __init__(self, model: Any, data: Data) -> None:
         import tensorflow as tf
 
         self._data, self._tf = data, tf
@@ -186,7 +186,7 @@ def opened(model: Any, table: Table, batch_size: int, how: augmentation.Recipe) 
         batch_size: examples per step.
         how: what becomes of the pixels.
     """
-    data = _Data(table, batch_size, how)
+    data = Data(table, batch_size, how)
     if keras.backend.backend() == "tensorflow":
         return TensorFlowLoop(model, data)
     import jax

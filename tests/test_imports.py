@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "keras_data": ("config", "download", "formats", "obtain"),
     "input_pipeline": ("formats", "version_folder"),
     "training": ("config", "download", "obtain", "datasets", "input_pipeline"),
-    "benchmark": ("input_pipeline", "datasets", ""),
+    "benchmark": ("input_pipeline", "datasets", "training", ""),
     "cli": (
         *("config", "formats", "download", "obtain", "doctor", "exchange", "exchange/adopt"),
         *("datasets", "training", "benchmark", "any_dataset", ""),

@@ -100,7 +100,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     workdir_.claim(workdir, config)
     with hardware.dtype_policy(policy):
         model = models.build_model(config, statistics=statistics)
-    _compile(model, config, steps=config.epochs * steps, jit=gpu)
+    models.compile_model(model, config, steps=config.epochs * steps, jit=gpu)
     backup, done = workdir_.restored(workdir / "checkpoint", model)
     history_file = workdir / "history.json"
     # A killed run may have written an epoch here whose weights it did not save.
@@ -150,45 +150,6 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     with atomic_file.replacing(workdir / "metrics.json") as stream:
         stream.write((json.dumps(metrics, indent=2) + "\n").encode())
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
-
-
-def _compile(model: Any, config: training_config.TrainingConfig, *, steps: int, jit: bool) -> None:
-    """Adam, on a schedule of so many steps; `jit` is what jit_compile = "auto" means."""
-    import keras
-
-    schedule = _schedule(config, steps)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if config.label_smoothing:
-        loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.label_smoothing
-        )
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
-        loss=loss,
-        metrics=["accuracy"],
-        jit_compile=jit if config.jit_compile == "auto" else config.jit_compile == "on",
-    )
-
-
-def _schedule(config: training_config.TrainingConfig, steps: int) -> Any:
-    """The learning rate by step: up in the warm-up, then down to 0, by a cosine or straight."""
-    import keras
-
-    ops, rising = keras.ops, round(config.warmup * steps)
-
-    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step: Any) -> Any:
-            step = ops.cast(step, "float32")
-            done = ops.clip((step - rising) / max(steps - rising, 1), 0.0, 1.0)
-            left = 1.0 - done
-            if config.schedule == "cosine":
-                left = 0.5 * (1.0 + ops.cos(np.pi * done))
-            return config.learning_rate * ops.where(step < rising, step / max(rising, 1), left)
-
-        def get_config(self) -> dict[str, Any]:
-            return {"schedule": config.schedule, "steps": steps, "warmup_steps": rising}
-
-    return Schedule()
 
 
 def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:

@@ -83,6 +83,10 @@ def test_every_case_runs_with_nothing_but_jax_and_what_the_pack_holds(real_data,
     for kind in ("scan", "loader", "steps"):
         assert all(len(turns) == 1 for turns in found[kind]["seconds"].values())
         assert set(found[kind]["first_s"]) == rivals[kind]
+    assert found["speedrun"]["runs"] >= 1
+    assert 0 <= found["speedrun"]["accuracy_mean"] <= 1
+    assert found["speedrun"]["cold_s"] >= found["speedrun"]["warm_s"] > 0
+    assert "\nspeedrun: " in done.stdout
     assert found["scan"]["images"] == {"ceiling": 40, "fed": 40}
     assert "| scan, small_cnn, mixed_bfloat16, batch 16: fed |" in done.stdout
 

@@ -63,13 +63,13 @@ def scan(case: Case, splits: Splits, bounds: rivals.Bounds) -> Result:
     turns = rivals.Turns(dict.fromkeys(("ceiling", "fed"), len(data[1])), bounds)
 
     class InTurns(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 Keras calls so
+        def on_train_begin(self, logs: Any = None) -> None:
             self.ceiling = _ceiling(model, case.batch_size, data)
 
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.perf_counter()
 
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             turns.add("fed", time.perf_counter() - self.started)
             turns.timed("ceiling", self.ceiling)
             model.stop_training = turns.are_enough()
@@ -182,7 +182,7 @@ def loader(case: Case, splits: Splits, bounds: rivals.Bounds) -> Result:
     return turns.result()
 
 
-def speedrun(case: Case, splits: Splits, bounds: rivals.Bounds) -> Result:  # noqa: ARG001 one signature
+def speedrun(case: Case, splits: Splits, bounds: rivals.Bounds) -> Result:
     """Seconds to an accuracy, as `training/speedrun` measures them: its model, its batch size."""
     return time_to_accuracy.measure(splits.train, splits.test, bounds.speedrun_s)
 

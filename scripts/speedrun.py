@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 KEYS = ("test_accuracy", "test_accuracy_with_flips", "training_s")
 TRAIN = pathlib.Path(__file__).with_name("train.py")
@@ -42,6 +43,7 @@ def main() -> int:
                 metrics = _trained(config, count, seed, arguments.data_dir, pathlib.Path(scratch))
                 name = f"{config.stem}, {metrics['epochs']} epochs"
                 figures = {key: metrics[key] for key in KEYS if metrics[key] is not None}
+                figures["seed"] = metrics["config"]["seed"]
                 found.setdefault(name, []).append(figures)
                 print(f"seed {seed}: {_line(name, [figures])}", file=sys.stderr)
     for name, all_of_it in found.items():
@@ -52,7 +54,7 @@ def main() -> int:
 
 def _trained(
     config: pathlib.Path, epochs: int | None, seed: int, data_dir: str, scratch: pathlib.Path
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The metrics of one run.
 
     Raises:
@@ -70,7 +72,7 @@ def _trained(
     )
     if done.returncode:
         raise SystemExit(done.returncode)
-    metrics: dict[str, float] = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
     return metrics
 
 

@@ -42,9 +42,9 @@ def _quickstart_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=flags.count,
-        default=4,
+        default=5,
         metavar="N",
-        help="passes over the training images; 4",
+        help="passes over the training images; 5",
     )
 
 

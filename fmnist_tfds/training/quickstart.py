@@ -53,7 +53,7 @@ def run(
     out: pathlib.Path,
     *,
     data_dir: str = "",
-    epochs: int = 4,
+    epochs: int = 5,
     report: progress.Progress | None = None,
     on_synthetic: Callable[[errors.ObtainError], None] = lambda _: None,
 ) -> Quickstart:
@@ -106,7 +106,7 @@ def run(
 
 
 def _config(dataset: str, data_dir: str, epochs: int) -> training_config.TrainingConfig:
-    """As configs/speedrun.toml, with a tenth held out, and in the precision of the machine."""
+    """The fast CNN with a tenth held out, in the precision that suits the machine."""
     return training_config.TrainingConfig(
         dataset=dataset,
         data_dir=data_dir,
@@ -116,7 +116,6 @@ def _config(dataset: str, data_dir: str, epochs: int) -> training_config.Trainin
         learning_rate=8e-3,
         schedule="linear",
         warmup=0.2,
-        label_smoothing=0.1,
         augment="altflip" if epochs > 1 else "flip",
     )
 

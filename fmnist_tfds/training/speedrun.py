@@ -1,4 +1,4 @@
-"""Time to accuracy on an accelerator, by `fit_on_device`: configs/speedrun-93.toml without TFDS."""
+"""Time to accuracy on an accelerator by `fit_on_device`, without TensorFlow and TFDS."""
 
 from __future__ import annotations
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 
@@ -196,3 +200,36 @@ def test_socks_proxy_passes_the_file(lab, needs):
         200,
         None,
     )
+
+
+_TRAINING = """[training]
+epochs = 1
+batch_size = 100
+split = "train[:1000]"
+validation_split = ""
+"""
+
+
+def test_from_an_empty_disk_in_a_bad_network_ours_alone_arrives(needs, real_data, tmp_path):
+    needs("nginx", "squid", "openssl")
+    config = tmp_path / "quick.toml"
+    config.write_text(_TRAINING)
+    repo = pathlib.Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [
+            *(sys.executable, "scripts/from_empty_disk.py"),
+            *(f"--files={real_data}", f"--config={config}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=repo,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+    rows = {row["who"]: row for row in json.loads(done.stdout.splitlines()[-1])}
+    ours = rows["fmnist_tfds"]
+    assert ours["outcome"] == f"trained to {ours['accuracy']:.2%}"
+    assert ours["accuracy"] > 0.5
+    for stock in ("stock TFDS", "stock Keras"):
+        assert rows[stock]["outcome"].startswith(("fails", "still hanging"))
+        assert rows[stock]["accuracy"] == 0

@@ -24,7 +24,12 @@ fi
 export PATH="$venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
 ruff check .
 ruff format --check .
+checks=()
 for platform in linux darwin win32; do
-  mypy --platform="$platform" --cache-dir=".mypy_cache/$platform"
+  mypy --platform="$platform" --cache-dir=".mypy_cache/$platform" &
+  checks+=("$!")
+done
+for check in "${checks[@]}"; do
+  wait "$check"
 done
 exec python -m pytest -n 2 --dist=loadfile "$@"

@@ -123,7 +123,7 @@ def test_a_case_that_fails_is_kept_with_its_message_and_the_rest_goes_on(tmp_pat
     wrong = cases.Case("scan", "small_cnn", "no-such-policy", 8)
     told = []
     result = gpu.run(
-        [wrong, cases.Case("speedrun", "small_cnn", "float32", 8)],
+        [wrong, cases.Case("loader", "small_cnn", "float32", 8)],
         _data(),
         budget_s=600,
         bounds=rivals.Bounds(1, 0, 0),
@@ -132,7 +132,7 @@ def test_a_case_that_fails_is_kept_with_its_message_and_the_rest_goes_on(tmp_pat
     )
     failed, after = json.loads((tmp_path / "out.json").read_text())["cases"]
     assert "no-such-policy" in failed["failed"]
-    assert after["kind"] == "speedrun"
+    assert after["kind"] == "loader"
     assert len(told) == 2
     table = gpu.table(result)
     assert f"scan, small_cnn, no-such-policy, batch 8: {failed['failed']}" in table
@@ -140,7 +140,7 @@ def test_a_case_that_fails_is_kept_with_its_message_and_the_rest_goes_on(tmp_pat
 
 def test_a_run_that_is_cut_off_leaves_what_it_had(tmp_path):
     gpu, cases = _gpu()
-    case = cases.Case("speedrun", "small_cnn", "float32", 8)
+    case = cases.Case("loader", "small_cnn", "float32", 8)
     left = 1
 
     def say(line):

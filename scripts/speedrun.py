@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -60,16 +59,12 @@ def _trained(
     Raises:
         SystemExit: the training failed; it has said why.
     """
-    text = re.sub(r"(?m)^seed *=.*$", "", config.read_text(encoding="utf-8"))
-    if epochs is not None:
-        text = re.sub(r"(?m)^epochs *=.*$", f"epochs = {epochs}", text)
-    changed = scratch / "config.toml"
-    changed.write_text(text.replace("[training]\n", f"[training]\nseed = {seed}\n", 1), "utf-8")
     workdir = scratch / f"{config.stem}-{epochs}-{seed}"
-    command = [sys.executable, str(TRAIN), f"--config={changed}", f"--workdir={workdir}"]
-    done = subprocess.run(
-        [*command, f"--data_dir={data_dir}"], stdout=subprocess.DEVNULL, check=False
-    )
+    command = [sys.executable, str(TRAIN), f"--config={config}", f"--workdir={workdir}"]
+    command += [f"--data_dir={data_dir}", f"--seed={seed}"]
+    if epochs is not None:
+        command.append(f"--epochs={epochs}")
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
     metrics: dict[str, Any] = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))

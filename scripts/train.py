@@ -21,7 +21,11 @@ from fmnist_tfds.training import train
 _CONFIG = flags.DEFINE_string("config", None, "TOML file with a [training] table.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.json.")
 _HINT = "`scripts/train.py --help` shows what it takes"
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data_dir; beats the TOML's.")
+_INSTEAD = (
+    flags.DEFINE_string("data_dir", None, "TFDS data_dir; beats the TOML's."),
+    flags.DEFINE_integer("epochs", None, "Passes over the training split; beats the TOML's."),
+    flags.DEFINE_integer("seed", None, "Of the whole training; beats the TOML's."),
+)
 
 
 def main(argv: list[str]) -> int:
@@ -31,8 +35,7 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1:
             raise errors.ConfigError(f"unknown argument {argv[1]!r}", hint=_HINT)
         table = loader.training_table(_CONFIG.value)
-        if _DATA_DIR.value is not None:
-            table["data_dir"] = _DATA_DIR.value
+        table |= {flag.name: flag.value for flag in _INSTEAD if flag.value is not None}
         settings = training_config.TrainingConfig.from_table(
             table, where=f"{_CONFIG.value}: [training]"
         )

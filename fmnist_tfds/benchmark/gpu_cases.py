@@ -27,7 +27,6 @@ from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import hardware, models
 from fmnist_tfds.training import speedrun as time_to_accuracy
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
 Result = dict[str, Any]
 AUGMENT = "flip_crop_cutout"
 # Of a turn of the step loops: 7 steps at batch 8192 would measure the start of the loop.
@@ -49,8 +48,8 @@ class Case:
 class Splits:
     """What is trained on and, for the speedrun, what is tested on: uint8[n, 28, 28], labels[n]."""
 
-    train: Arrays
-    test: Arrays
+    train: fit.Arrays
+    test: fit.Arrays
 
 
 def scan(case: Case, splits: Splits, bounds: rivals.Bounds) -> Result:
@@ -213,7 +212,7 @@ class _StepLoop:
         jax.block_until_ready(self._state)
 
 
-def _ceiling(model: Any, batch_size: int, data: Arrays) -> Callable[[], None]:
+def _ceiling(model: Any, batch_size: int, data: fit.Arrays) -> Callable[[], None]:
     """An epoch's steps over one batch on the device, the last one as small as the epoch's."""
     whole, rest = divmod(len(data[1]), batch_size)
     images = _unit(jnp.asarray(data[0][:batch_size].reshape(-1, 28, 28, 1)))
@@ -248,13 +247,9 @@ def _unit(images: Any) -> Any:
 
 def _state(model: Any) -> Any:
     """The model's variables as JAX's training steps take them: copies, since steps donate them."""
-    groups = (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
+    return tuple(
+        tuple(jnp.array(variable.value) for variable in group) for group in loops.state_of(model)
     )
-    return tuple(tuple(jnp.array(variable.value) for variable in group) for group in groups)
 
 
 def _model(case: Case) -> Any:

@@ -72,3 +72,14 @@ class TrainingConfig:
             return errors.ConfigError(message, hint=hint)
 
         return cls(**schema.check(table, cls, where, error))
+
+
+# The fast CNN as quickstart trains it; the speedruns differ in epochs, smoothing and splits alone.
+FAST_CNN = TrainingConfig(
+    model="fast_cnn",
+    batch_size=256,
+    learning_rate=8e-3,
+    schedule="linear",
+    warmup=0.2,
+    augment="altflip",
+)

@@ -94,7 +94,13 @@ def run(
     receipt = _synthetic_receipt(failure) if failure else outcome.receipt
     (out / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
     _LOG.info("training the fast CNN for %d epochs", epochs)
-    config = _config(name, data_dir, epochs)
+    config = dataclasses.replace(
+        training_config.FAST_CNN,
+        dataset=name,
+        data_dir=data_dir,
+        epochs=epochs,
+        augment="altflip" if epochs > 1 else "flip",
+    )
     workdir = out / f"training-{name}-{epochs}-epochs"
     found = train.train_and_evaluate(config, workdir)
     metrics = dict(found.metrics)
@@ -103,21 +109,6 @@ def run(
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     _draw(out, builder, found)
     return Quickstart(out=out, data=metrics["data"], metrics=metrics, failure=failure)
-
-
-def _config(dataset: str, data_dir: str, epochs: int) -> training_config.TrainingConfig:
-    """The fast CNN with a tenth held out, in the precision that suits the machine."""
-    return training_config.TrainingConfig(
-        dataset=dataset,
-        data_dir=data_dir,
-        model="fast_cnn",
-        epochs=epochs,
-        batch_size=256,
-        learning_rate=8e-3,
-        schedule="linear",
-        warmup=0.2,
-        augment="altflip" if epochs > 1 else "flip",
-    )
 
 
 def _prepare(name: str, data_dir: str, outcome: results.Result) -> Any:

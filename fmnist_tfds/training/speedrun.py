@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from fmnist_tfds import input_pipeline
+from fmnist_tfds.input_pipeline import augment as augmentation
+from fmnist_tfds.input_pipeline.on_device import fit
 from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import hardware, models
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
-CONFIG = training_config.TrainingConfig(
-    model="fast_cnn",
-    epochs=8,
-    batch_size=256,
-    learning_rate=8e-3,
-    schedule="linear",
-    warmup=0.2,
-    label_smoothing=0.1,
-    augment="altflip",
-)
+CONFIG = dataclasses.replace(training_config.FAST_CNN, epochs=8, label_smoothing=0.1)
 
 
-def measure(train: Arrays, test: Arrays, seconds: float) -> dict[str, Any]:
+def measure(train: fit.Arrays, test: fit.Arrays, seconds: float) -> dict[str, Any]:
     """Trains with seed 1, 2, … until `seconds` are used up, once at least.
 
     Args:
@@ -41,9 +32,12 @@ def measure(train: Arrays, test: Arrays, seconds: float) -> dict[str, Any]:
         epochs would have taken like the median one.
     """
     started = time.perf_counter()
+    mean, deviation = float(train[0].mean()), float(train[0].std())
+    how = augmentation.recipe("float32", CONFIG.normalize, None, lambda: (mean, deviation))
+    pixels = augmentation.finish(test[0][..., None], how, augmentation.NUMPY, "float32")
     accuracies, cold, warm = list[float](), list[float](), list[float]()
     while not accuracies or time.perf_counter() - started + max(cold) < seconds:
-        accuracy, whole, epoch = _run(train, test, seed=len(accuracies) + 1)
+        accuracy, whole, epoch = _run(train, (pixels, test[1]), seed=len(accuracies) + 1)
         accuracies.append(accuracy)
         cold.append(whole)
         warm.append(CONFIG.epochs * epoch)
@@ -71,8 +65,9 @@ class _Clock(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self._began)
 
 
-def _run(train: Arrays, test: Arrays, seed: int) -> tuple[float, float, float]:
-    """The test accuracy, and seconds: of the whole training, and of its median epoch."""
+def _run(train: fit.Arrays, test: fit.Arrays, seed: int) -> tuple[float, float, float]:
+    """The accuracy on `test`, whose images are as the model takes them, and seconds: of the whole
+    training, and of its median epoch."""
     keras.utils.set_random_seed(seed)
     gpu, clock = hardware.has_gpu(), _Clock()
     with hardware.dtype_policy(hardware.precision(CONFIG, gpu=gpu)):
@@ -82,7 +77,7 @@ def _run(train: Arrays, test: Arrays, seed: int) -> tuple[float, float, float]:
     steps = -(-len(train[1]) // batch_size)
     models.compile_model(model, CONFIG, steps=CONFIG.epochs * steps, jit=gpu)
     started = time.perf_counter()
-    input_pipeline.fit_on_device(
+    fit.fit_on_device(
         model,
         batch_size,
         epochs=CONFIG.epochs,
@@ -94,7 +89,5 @@ def _run(train: Arrays, test: Arrays, seed: int) -> tuple[float, float, float]:
         callbacks=[clock],
     )
     whole = time.perf_counter() - started
-    mean, deviation = float(train[0].mean()), float(train[0].std())
-    pixels = (test[0][..., None].astype(np.float32) - np.float32(mean)) / np.float32(deviation)
-    found = np.asarray(model.predict(pixels, batch_size=1000, verbose=0)).argmax(axis=-1)
+    found = np.asarray(model.predict(test[0], batch_size=1000, verbose=0)).argmax(axis=-1)
     return float(np.mean(found == test[1])), whole, statistics.median(clock.seconds)

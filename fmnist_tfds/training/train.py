@@ -125,12 +125,14 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     with hardware.dtype_policy("float32"):
         saved = models.build_model(config, statistics=statistics, for_training=False)
     saved.set_weights(model.get_weights())
-    confusion = confusion_matrix(saved, test)
+    confusion, flipped = confusion_matrix(saved, test), None
+    if config.test_time_flips:
+        flipped = _accuracy(confusion_matrix(saved, test, with_flips=True))
     metrics = {
         "data": dataset.data_name,
-        "test_accuracy": float(np.trace(confusion) / confusion.sum()),
+        "test_accuracy": _accuracy(confusion),
         "test_examples": int(confusion.sum()),
-        "test_accuracy_with_flips": _with_flips(saved, test) if config.test_time_flips else None,
+        "test_accuracy_with_flips": flipped,
         "validation_accuracy": history[-1].get("val_accuracy"),
         "validation_examples": held_out,
         "receipt_sha256": _receipt_sha256(builder),
@@ -152,26 +154,25 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     return Evaluation(metrics=metrics, confusion=confusion, history=history)
 
 
-def confusion_matrix(model: Any, test: Any) -> npt.NDArray[np.int64]:
-    """int64[10, 10] counts; row: true class, column: predicted class."""
+def confusion_matrix(model: Any, test: Any, *, with_flips: bool = False) -> npt.NDArray[np.int64]:
+    """int64[10, 10] counts; row: true class, column: predicted class.
+
+    Args:
+        model: images to logits.
+        test: batches of (images, labels).
+        with_flips: whether the logits of each image and of its mirror image are added up.
+    """
     counts = np.zeros((catalog.NUM_CLASSES, catalog.NUM_CLASSES), np.int64)
     for images, labels in test:
-        predicted = np.asarray(model.predict_on_batch(images)).argmax(axis=-1)
-        np.add.at(counts, (np.asarray(labels), predicted), 1)
+        logits = np.asarray(model.predict_on_batch(images))
+        if with_flips:
+            logits = logits + np.asarray(model.predict_on_batch(np.asarray(images)[:, :, ::-1]))
+        np.add.at(counts, (np.asarray(labels), logits.argmax(axis=-1)), 1)
     return counts
 
 
-def _with_flips(model: Any, test: Any) -> float:
-    """The accuracy of the sum of the logits of each image and of its mirror image."""
-    right = total = 0
-    for images, labels in test:
-        pixels = np.asarray(images)
-        logits = sum(
-            np.asarray(model.predict_on_batch(seen)) for seen in (pixels, pixels[:, :, ::-1])
-        )
-        right += int(np.sum(np.argmax(logits, axis=-1) == np.asarray(labels)))
-        total += len(pixels)
-    return right / total
+def _accuracy(confusion: npt.NDArray[np.int64]) -> float:
+    return float(np.trace(confusion) / confusion.sum())
 
 
 def _hold_out(builder: Any, config: training_config.TrainingConfig) -> int:

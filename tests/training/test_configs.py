@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 import tomllib
@@ -43,6 +44,17 @@ def test_config_loads(site, name):
     else:
         first = found.mirrors[0].url if found.mirrors else None
         assert first == FIRST_MIRROR[name.removesuffix(".toml")]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("speedrun.toml", {"epochs": 4}), ("speedrun-93.toml", {"epochs": 8, "label_smoothing": 0.1})],
+)
+def test_speedruns_are_the_fast_cnn_on_the_whole_training_split(site, name, changes):
+    found = training_config.TrainingConfig.from_table(loader.training_table(site / name))
+    whole = {"split": "train", "validation_split": "", "test_time_flips": True}
+    wanted = {**whole, "precision": "mixed_bfloat16", **changes}
+    assert found == dataclasses.replace(training_config.FAST_CNN, **wanted)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

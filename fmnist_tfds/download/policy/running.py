@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import pathlib
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from fmnist_tfds.download.diagnosis import causes
 from fmnist_tfds.download.transport import credentials, limits, watching
 
 
-class Running:
+class Running(abc.ABC):
     """An attempt in a thread of its own. `attempt` is its result, None while it runs.
 
     Args:
@@ -53,8 +54,9 @@ class Running:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @abc.abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """What the thread does; `_end` is its last call."""
 
     def _cancel(self) -> None:
         self.watch.cancel()

@@ -76,6 +76,16 @@ def draw_names(how: augmentation.Recipe) -> tuple[str, ...]:
     return tuple([*names, "flip"] if "altflip" in how.augment else names)
 
 
+def state_of(model: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """The variables that JAX's training steps carry, in the order that Keras gives them."""
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+
+
 class JaxLoop:
     """One compiled scan an epoch; or a compiled step called from Python, where that is faster."""
 
@@ -109,12 +119,7 @@ class JaxLoop:
     def epoch(self, numbers: npt.NDArray[np.int32], drawn: Drawn, *, trains: bool) -> None:
         """See `Loop`."""
         data, model = self._data, self._model
-        variables = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
+        variables = state_of(model)
         state: Any = tuple(tuple(v.value for v in group) for group in variables)
         (rows, more), (last, last_more) = data.cut(numbers, drawn)
         step = self._steps[trains]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import google_crc32c
 import numpy as np
@@ -58,6 +58,14 @@ class Layout:
     def _places(self) -> tuple[int, int, int]:
         return self.record_bytes, self.png_offset, self.label_offset
 
+    def held(
+        self, rows: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """What framed records hold: views uint8[n, 28, 28, 1] and uint8[n]."""
+        start = self.png_offset
+        images = png.pixels(rows[:, start : start + png.LENGTH])[..., None]
+        return images, rows[:, self.label_offset]
+
     def nonconforming(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
         """The rows of uint8[n, record_bytes] whose framing, keys or PNG headers differ."""
         label, start = self.label_offset, self.png_offset
@@ -86,6 +94,30 @@ def layout_of(path: pathlib.Path, examples: int, size_bytes: int) -> Layout | No
         record = file.read(record_bytes)
     if struct.unpack_from("<Q", record)[0] + FRAME_HEAD + FRAME_TAIL != record_bytes:
         return None
+    return _layout_in(record)
+
+
+def stored_examples(
+    payloads: Sequence[bytes],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
+    """What serialized Examples hold that are laid out alike, with stored PNGs; else None.
+
+    For containers with a framing of their own.
+
+    Returns:
+        images uint8[n, 28, 28, 1] and labels uint8[n], or None where only a parser reads them.
+    """
+    size = len(payloads[0])
+    if any(len(payload) != size for payload in payloads):
+        return None
+    rows = np.zeros((len(payloads), FRAME_HEAD + size + FRAME_TAIL), np.uint8)
+    rows[:, FRAME_HEAD:-FRAME_TAIL] = np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, size)
+    layout = _layout_in(rows[0].tobytes())
+    return None if layout is None or layout.nonconforming(rows).size else layout.held(rows)
+
+
+def _layout_in(record: bytes) -> Layout | None:
+    """Where things lie in a framed record; None unless it holds one stored PNG and one label."""
     image = record.find(png.HEADER)
     if image < 0 or not png.is_stored(record[image : image + png.LENGTH]):
         return None
@@ -95,7 +127,7 @@ def layout_of(path: pathlib.Path, examples: int, size_bytes: int) -> Layout | No
         key = record.find(_LABEL_KEY, image + png.LENGTH)
     if key < 0:
         return None
-    return Layout(record_bytes, image, key + len(_LABEL_KEY), np.frombuffer(record, np.uint8))
+    return Layout(len(record), image, key + len(_LABEL_KEY), np.frombuffer(record, np.uint8))
 
 
 def encode(

@@ -65,3 +65,35 @@ def test_broken_names_the_record_with_a_flipped_bit(bit):
     assert not tfrecord.broken(rows).size
     rows[4, bit // 8] ^= 1 << bit % 8
     assert tfrecord.broken(rows).tolist() == [4]
+
+
+@pytest.mark.parametrize("comes_first", ["image", "label"])
+def test_stored_examples_are_read_without_a_parser(comes_first):
+    images, labels = _arrays(9)
+    rows = next(iter(tfrecord.encode(images, labels)))
+    payloads = [pair[comes_first == "label"] for pair in tfrecord.examples(rows)]
+    found = tfrecord.stored_examples(payloads)
+    assert found is not None
+    np.testing.assert_array_equal(found[0][..., 0], images)
+    np.testing.assert_array_equal(found[1], labels)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    ["another length", "another order", "a label of two bytes", "a compressed image"],
+)
+def test_examples_laid_out_otherwise_are_left_to_the_parser(spoilt):
+    images, labels = _arrays(3)
+    payloads = [_example(image, int(label)) for image, label in zip(images, labels, strict=True)]
+    rows = next(iter(tfrecord.encode(images, labels)))
+    assert tfrecord.stored_examples(payloads) is not None
+    if spoilt == "another length":
+        payloads[1] += bytes(1)
+    elif spoilt == "another order":
+        payloads[1] = max(list(tfrecord.examples(rows))[1], key=lambda e: e != payloads[1])
+    elif spoilt == "a label of two bytes":
+        payloads = [_example(image, 200) for image in images]
+    else:
+        head, tail = payloads[1].split(png.HEADER)
+        payloads[1] = head + png.HEADER[:-1] + b"\xff" + tail
+    assert tfrecord.stored_examples(payloads) is None

@@ -423,9 +423,13 @@ def test_service_that_does_not_answer_is_named(tiny, closed_port):
         _train(tiny, service=f"grpc://127.0.0.1:{closed_port}")
 
 
-def test_array_record_is_read_resident_and_refused_as_a_stream(tmp_path):
-    builder = conftest.prepare(tmp_path, file_format="array_record")
-    assert sorted(conftest.read_numbers(_train(builder))) == list(range(1000))
+@pytest.mark.parametrize("kind", ["stored", "compressed"])
+def test_array_record_is_read_resident_and_refused_as_a_stream(tmp_path, kind):
+    builder = conftest.prepare(tmp_path, kind, file_format="array_record")
+    images, labels = next(iter(_train(builder, 1000, dtype="uint8")))
+    assert sorted(conftest.read_numbers([(images, labels)])) == list(range(1000))
+    order = conftest.numbers(images)
+    np.testing.assert_array_equal(images[..., 0], conftest.make_images(1000)[order])
     with pytest.raises(errors.ArgumentError, match="array_record"):
         _train(builder, source="stream")
 

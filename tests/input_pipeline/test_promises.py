@@ -62,6 +62,7 @@ def _altered(folder, what, *, compressed=False, num_shards=1, file_format="tfrec
         ("stream", {"compressed": True}),
         ("stream", {"compressed": True, "num_shards": 2}),
         ("resident", {"file_format": "array_record"}),
+        ("resident", {"file_format": "array_record", "compressed": True}),
     ],
     ids=str,
 )

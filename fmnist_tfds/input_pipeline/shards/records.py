@@ -36,9 +36,7 @@ class Stored:
 
     def piece(self, start: int, stop: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """What some records hold: views uint8[n, 28, 28, 1] and uint8[n]."""
-        rows, first = self.rows[start:stop], self.layout.png_offset
-        images = png.pixels(rows[:, first : first + png.LENGTH])[..., None]
-        return images, rows[:, self.layout.label_offset]
+        return self.layout.held(self.rows[start:stop])
 
     def check(self) -> None:
         """Checks framing and PNG headers, not the pixels.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import pathlib
 import re
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ def configuration() -> str:
 
 
 def _table(title: str, kind: type) -> str:
-    told = dict(_attributes(kind.__doc__ or ""))
+    told = dict(_attributes(inspect.getdoc(kind) or ""))
     rows = [
         f"| `{field.name}` | {_default(field)} | {told[field.name]} |"
         for field in dataclasses.fields(kind)
@@ -115,7 +116,7 @@ def _default(field: dataclasses.Field[object]) -> str:
 
 def _attributes(docstring: str) -> Iterator[tuple[str, str]]:
     _, _, block = docstring.partition("Attributes:\n")
-    for name, text in re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", block, re.MULTILINE):
+    for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", block, re.MULTILINE):
         yield name, " ".join(text.split()).replace("|", "\\|")
 
 

@@ -17,7 +17,8 @@ from fmnist_tfds import atomic_file, processes
 _WITHOUT_POSIX = """
 import sys
 import filelock, jinja2, numpy, platformdirs, psutil, requests, rich.progress, shutil, tempfile
-import truststore, subprocess, multiprocessing.pool, http.server, concurrent.futures
+import truststore, subprocess, multiprocessing.pool, http.server
+import asyncio, concurrent.futures.process, concurrent.futures.thread
 {imports}
 import mmap, os, signal
 for module, names in (
@@ -34,6 +35,8 @@ for module, names in (
             delattr(module, name)
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix"):
     sys.modules[name] = None
+shutil._use_fd_functions = False  # as shutil itself finds there
+os.process_cpu_count = os.cpu_count  # from Python 3.13 on; here it asks sched_getaffinity
 os.kill = None  # there, a signal of 0 ends the process
 """
 _COMMANDS = """

@@ -18,28 +18,36 @@ import scripted
 from fmnist_tfds import obtain
 from fmnist_tfds.config import loader, settings
 from fmnist_tfds.download.diagnosis import responses
-from fmnist_tfds.download.transport import credentials, request, second_look, transfer, watching
+from fmnist_tfds.download.transport import (
+    credentials,
+    request,
+    second_look,
+    session,
+    transfer,
+    watching,
+)
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 LONGEST_S = 60.0
 
 
-def _through(proxy, url, verify=True):
+def _through(proxy, url, ca_bundle=None):
     """Status and explanation of one GET through a proxy, explained as a transfer would."""
-    route = settings.Route(proxy=proxy)
-    session = requests.Session()
-    session.trust_env = False
-    with session:
-        proxies = {"http": proxy, "https": proxy}
-        try:
-            with session.get(
-                url, proxies=proxies, timeout=LONGEST_S, stream=True, verify=verify
-            ) as response:
-                if response.status_code == 200:
-                    return 200, None
-                body = response.raw.read(4096)
-        except requests.RequestException as error:
-            return 0, second_look.from_exception(error, url=url, route=route, timeout_s=LONGEST_S)
+    route = settings.Route(proxy=proxy, ca_bundle=ca_bundle)
+    try:
+        with session.request(
+            url,
+            route=route,
+            headers={},
+            cookies=requests.cookies.RequestsCookieJar(),
+            connect_timeout_s=LONGEST_S,
+            read_timeout_s=LONGEST_S,
+        ) as response:
+            if response.status_code == 200:
+                return 200, None
+            body = response.raw.read(4096)
+    except requests.RequestException as error:
+        return 0, second_look.from_exception(error, url=url, route=route, timeout_s=LONGEST_S)
     found = responses.from_response(
         response.status_code, response.headers, body, url=url, route=route
     )
@@ -107,8 +115,7 @@ def test_interception_is_named_with_the_authority_that_signs(lab, needs):
 def test_interception_with_its_authority_given_passes_the_file(lab, needs):
     needs("squid", "openssl", "nginx")
     url = f"https://mirror.example:{lab.nginx_tls.port}/data/{NAME}"
-    bundle = str(lab.inspection.certificate)
-    assert _through(lab.squid_bump.url, url, verify=bundle) == (200, None)
+    assert _through(lab.squid_bump.url, url, lab.inspection.certificate) == (200, None)
 
 
 @pytest.mark.parametrize(

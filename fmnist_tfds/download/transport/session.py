@@ -21,6 +21,7 @@ import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.exceptions
+import urllib3.util
 
 from fmnist_tfds import version
 from fmnist_tfds.config import settings
@@ -114,10 +115,13 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Uses our pools, which report their sockets, and the system's trust store if told so."""
+    """Uses our pools, which report their sockets, and a context of ours, to proxies too.
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
+    Without a context, for servers that are not verified, urllib3 makes its own.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, *, is_system: bool) -> None:
+        self._context, self._is_system = context, is_system
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -127,17 +131,20 @@ class _Adapter(requests.adapters.HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        is_socks = proxy.lower().startswith("socks")
         if self._context is not None:
             kwargs["ssl_context"] = self._context
+            if not is_socks:
+                kwargs["proxy_ssl_context"] = self._context
         is_new = proxy not in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if is_new and not proxy.lower().startswith("socks"):
+        if is_new and not is_socks:
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
-        if self._context is not None and verify is True:
+        if self._is_system and verify is True:
             # requests would add certifi's authorities to the system's.
             conn.ca_certs = conn.ca_cert_dir = None
 
@@ -165,14 +172,15 @@ def request(
         requests.RequestException: there is none.
     """
     is_system = route.trust == "system" and not route.ca_bundle and not route.insecure_tls
-    context = _system_context() if is_system else None
+    system = _system_context() if is_system else None
+    context = None if route.insecure_tls else system or _lenient_context()
     verify: bool | str = str(route.ca_bundle) if route.ca_bundle else True
     if route.insecure_tls:
         verify = False
     with requests.Session() as session:
         session.trust_env = False
         session.cookies = cookies
-        adapter = _Adapter(context)
+        adapter = _Adapter(context, is_system=system is not None)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         return session.get(
@@ -220,6 +228,17 @@ def tls_issuer(response: requests.Response) -> str:
 def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keeps requests from reading ~/.netrc."""
     return prepared
+
+
+def _lenient_context() -> ssl.SSLContext:
+    """As on Python 3.12: chain, dates and host name verified, the authority's form not.
+
+    From Python 3.13 on, urllib3 asks for RFC 5280 to the letter: certificates that intercepting
+    proxies make often lack an Authority Key Identifier, their authorities a critical extension.
+    """
+    context = urllib3.util.create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 @functools.cache

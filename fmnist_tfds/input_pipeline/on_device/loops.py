@@ -1,4 +1,4 @@
-"""The compiled loops over an epoch: `lax.scan` on JAX, `tf.range` on TensorFlow.
+"""The compiled loops over an epoch: `lax.scan` on JAX, `tf.while_loop` on TensorFlow.
 
 The table, the labels, an epoch's order and its draws are arguments of the compiled function; the
 model's variables are its state. Each step is Keras's own `train_step` or `test_step`, so losses,
@@ -20,6 +20,7 @@ from fmnist_tfds.input_pipeline.on_device.keras_ops import KERAS
 
 # Draws of an epoch: their names, and int32[examples, draws].
 Drawn = npt.NDArray[np.int32]
+_SHAPE = (-1, 28, 28, 1)
 
 
 class Loop(Protocol):
@@ -36,10 +37,10 @@ class Loop(Protocol):
 
 
 class Table:
-    """Images uint8[n, 28, 28, 1] and labels, [n] or [n, classes], on the device."""
+    """Images as rows, uint8[n, 784], and labels, [n] or [n, classes], on the device."""
 
     def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[Any]) -> None:
-        self.images = keras.ops.convert_to_tensor(images.reshape(-1, 28, 28, 1))
+        self.images = keras.ops.convert_to_tensor(images.reshape(len(images), -1))
         self.labels = keras.ops.convert_to_tensor(labels)
 
 
@@ -54,12 +55,14 @@ class Data:
     def batch(self, table: Any, labels: Any, rows: Any, drawn: Any) -> tuple[Any, Any]:
         """(images float32[B, 28, 28, 1], labels[B]) of rows int32[B]."""
         rows = keras.ops.clip(rows, 0, table.shape[0] - 1)
+        # Rows until here: XLA melts a look-up of whole images into what reads them, pooling for
+        # one, and then takes four times as long (CPU).
         images = keras.ops.take(table, rows, axis=0)
         if self.names:
             draws = {name: drawn[:, i] for i, name in enumerate(self.names)}
-            images = augmentation.apply(images, draws, self.how, KERAS)
+            images = augmentation.apply(keras.ops.reshape(images, _SHAPE), draws, self.how, KERAS)
         pixels = augmentation.finish(images, self.how, KERAS, "float32")
-        return pixels, keras.ops.take(labels, rows, axis=0)
+        return keras.ops.reshape(pixels, _SHAPE), keras.ops.take(labels, rows, axis=0)
 
     def cut(self, numbers: Any, drawn: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
         """The whole batches, [steps, B] and [steps, B, draws], and what is left."""
@@ -154,13 +157,22 @@ class TensorFlowLoop:
                 step,
                 jit_compile=bool(model.jit_compile),
                 input_signature=_signature(tf, one, draws),
+                autograph=False,
             )
 
             def epoch(rows: Any, drawn: Any) -> None:
-                for i in tf.range(tf.shape(rows)[0]):
+                def next_step(i: Any) -> tuple[Any]:
                     compiled(rows[i], drawn[i])
+                    return (i + 1,)
 
-            return tf.function(epoch, input_signature=_signature(tf, all_, draws))
+                steps = tf.shape(rows)[0]
+                # One after another: a step reads what the one before it has written.
+                tf.while_loop(
+                    lambda i: i < steps, next_step, (tf.constant(0),), parallel_iterations=1
+                )
+
+            signature = _signature(tf, all_, draws)
+            return tf.function(epoch, input_signature=signature, autograph=False)
 
         self._runs = {trains: run(s) for trains, s in _both(model.train_step, model.test_step)}
 

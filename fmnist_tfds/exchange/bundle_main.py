@@ -17,6 +17,8 @@ import zlib
 
 MANIFEST_SHA256 = "0000000000000000000000000000000000000000000000000000000000000000"
 BLANK = "0" * 64
+# Of one member, packed or unpacked; the largest payload takes 47 MB.
+MOST_BYTES = 1 << 28
 USAGE = """This is a bundle of {title}: four files, their digests, licence and receipt.
 
     python {name} --verify            check every byte
@@ -32,7 +34,7 @@ def read_members(archive: zipfile.ZipFile) -> dict:  # type: ignore[type-arg]
     """Name -> bytes of every member; BundleError names the first damaged one."""
     members = {}
     for info in archive.infolist():
-        if info.file_size > 1 << 28 or info.compress_type != zipfile.ZIP_STORED:
+        if info.file_size > MOST_BYTES or info.compress_type != zipfile.ZIP_STORED:
             raise BundleError(f"{info.filename}: not a member as it was written")
         if info.filename in members:
             raise BundleError(f"{info.filename}: stands twice")
@@ -51,8 +53,18 @@ def check(members: dict, manifest_sha256: str) -> dict:  # type: ignore[type-arg
     text = members.get("MANIFEST.json", b"")
     if hashlib.sha256(text).hexdigest() != manifest_sha256:
         raise BundleError("MANIFEST.json: sha256 differs from the one in __main__.py")
-    manifest: dict = json.loads(text)  # type: ignore[type-arg]
-    code = members["__main__.py"].replace(manifest_sha256.encode(), BLANK.encode(), 1)
+    try:
+        manifest: dict = json.loads(text)  # type: ignore[type-arg]
+        check_members(members, manifest, manifest_sha256)
+    # No JSON, or JSON of another shape.
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"MANIFEST.json: not a manifest: {error!r}") from error
+    return manifest
+
+
+def check_members(members: dict, manifest: dict, digest: str) -> None:  # type: ignore[type-arg]
+    """BundleError names the first member that is not what the manifest of that digest says."""
+    code = members["__main__.py"].replace(digest.encode(), BLANK.encode(), 1)
     if hashlib.sha256(code).hexdigest() != manifest["importer_sha256"]:
         raise BundleError("__main__.py: sha256 differs from the manifest")
     listed = {entry["name"]: entry for entry in manifest["members"]}
@@ -63,11 +75,14 @@ def check(members: dict, manifest_sha256: str) -> dict:  # type: ignore[type-arg
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise BundleError(f"{name}: sha256 or length differs from the manifest")
         if "payload_sha256" in entry:
-            engine = zlib.decompressobj(31)
-            payload = engine.decompress(data, entry["payload_bytes"] + 1)
+            # Bounded: whoever wrote the manifest chose its numbers.
+            most = min(entry["payload_bytes"], MOST_BYTES) + 1
+            try:
+                payload = zlib.decompressobj(31).decompress(data, most)
+            except zlib.error as error:
+                raise BundleError(f"{name}: damaged: {error}") from error
             if hashlib.sha256(payload).hexdigest() != entry["payload_sha256"]:
                 raise BundleError(f"{name}: the data inside differs from the manifest")
-    return manifest
 
 
 def write(folder: pathlib.Path, name: str, data: bytes) -> None:
@@ -90,14 +105,15 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
         with zipfile.ZipFile(str(path)) as archive:
             members = read_members(archive)
         manifest = check(members, MANIFEST_SHA256)
-    # KeyError, ValueError: a manifest that is none; zlib.error: a damaged .gz.
-    except (BundleError, zipfile.BadZipFile, KeyError, ValueError, zlib.error) as error:
+        title = manifest.get("title", "a data set")
+    # ValueError: forged fields of the table of contents.
+    except (BundleError, zipfile.BadZipFile, ValueError) as error:
         sys.stderr.write(f"{path.name}: DAMAGED: {error}\n")
         return 4
     if arguments != ["--verify"] and not wants_extract:
         wants_help = bool({"-h", "--help"} & set(arguments))
         stream = sys.stdout if wants_help else sys.stderr
-        stream.write(USAGE.format(title=manifest["title"], name=path.name))
+        stream.write(USAGE.format(title=title, name=path.name))
         return 0 if wants_help else 2
     for entry in manifest["members"]:
         sys.stdout.write(f"{entry['sha256']}  {entry['name']}\n")
@@ -109,9 +125,9 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]
         except OSError as error:
             sys.stderr.write(f"{folder}: cannot be written: {error.strerror or error}\n")
             return 3
-        sys.stdout.write(f"{manifest['title']}: genuine, written to {folder}\n")
+        sys.stdout.write(f"{title}: genuine, written to {folder}\n")
     else:
-        sys.stdout.write(f"{manifest['title']}: genuine, {len(members)} members checked\n")
+        sys.stdout.write(f"{title}: genuine, {len(members)} members checked\n")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -58,7 +59,7 @@ def test_bundle_is_a_zip_file_with_licence_digests_and_receipt(standin, carried)
         assert archive.testzip() is None
         names = archive.namelist()
         manifest = json.loads(archive.read("MANIFEST.json"))
-        assert b"Zalando" in archive.read("LICENSE")
+        assert archive.read("LICENSE").decode() == standin.dataset.license_text
         assert archive.read("receipt.json") == b'{"from": "x"}\n'
     assert names[:4] == ["__main__.py", "MANIFEST.json", "LICENSE", "receipt.json"]
     digests = {e["name"]: e.get("payload_sha256") for e in manifest["members"]}
@@ -90,6 +91,35 @@ def test_bundle_that_cannot_be_extracted_says_where_and_why(carried, tmp_path):
     done = run(carried, "--extract", "file/deep", cwd=tmp_path)
     assert done.returncode == 3
     assert done.stderr == "file/deep: cannot be written: Not a directory\n"
+
+
+def test_extracting_that_fails_leaves_no_part_of_a_file(carried, tmp_path):
+    (tmp_path / "out" / made.NAMES[3] / "mine").mkdir(parents=True)
+    done = run(carried, "--extract", "out", cwd=tmp_path)
+    assert (done.returncode, "out: cannot be written: " in done.stderr) == (3, True)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_export_that_fails_leaves_the_bundle_that_was_there(standin, files, tmp_path):
+    out = tmp_path / "b.zip"
+    out.write_bytes(b"last month's")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))  # half of what it takes
+    try:
+        with pytest.raises(errors.StoreError, match=r"b\.zip: cannot be written: File too large"):
+            bundle.export(files, out, dataset=standin.dataset)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert out.read_bytes() == b"last month's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.zip", "store"]
+
+
+def test_file_that_cannot_be_read_is_one_error_with_its_name(standin, files, tmp_path):
+    files[made.NAMES[2]].unlink()
+    with pytest.raises(errors.StoreError, match=f"cannot read .*{made.NAMES[2]}: No such file"):
+        bundle.export(files, tmp_path / "b.zip", dataset=standin.dataset)
+    with pytest.raises(errors.StoreError, match="store: cannot be read: Is a directory"):
+        bundle.import_(tmp_path / "store", tmp_path / "out", dataset=standin.dataset)
 
 
 def test_import_of_what_is_no_bundle_says_what_to_do(standin, tmp_path):

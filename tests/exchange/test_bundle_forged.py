@@ -51,6 +51,13 @@ def sealed(members: dict[str, bytes], change_manifest=lambda manifest: None) -> 
     return members | {"MANIFEST.json": text, "__main__.py": program}
 
 
+def with_manifest(members: dict[str, bytes], text: bytes) -> dict[str, bytes]:
+    """The members under another manifest and a program that knows its digest."""
+    before = sha256(members["MANIFEST.json"]).encode()
+    main = members["__main__.py"].replace(before, sha256(text).encode())
+    return members | {"MANIFEST.json": text, "__main__.py": main}
+
+
 def written(path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members.items():
@@ -80,8 +87,14 @@ def forgeries(data, members: dict[str, bytes]) -> dict[str, tuple[dict[str, byte
         manifest["members"] = [e for e in manifest["members"] if e["name"] != "LICENSE"]
 
     text = members["MANIFEST.json"].replace(b"the stand-in", b"another set!")
+    longer = gzip.compress(idx.encode(data.y_test) + b"!", 6, mtime=0)
     return {
         "data": (sealed(members | {NAME: other_labels(data)}), NAME),
+        "data that goes on": (sealed(members | {NAME: longer}), NAME),
+        "data that is no .gz": (sealed(members | {NAME: b"no gzip"}), f"{NAME}: damaged"),
+        "manifest without members": (with_manifest(members, b"{}"), "MANIFEST.json: not a manifest"),
+        "manifest that is a list": (with_manifest(members, b"[]"), "MANIFEST.json: not a manifest"),
+        "manifest that is no JSON": (with_manifest(members, b"{"), "MANIFEST.json: not a manifest"),
         "unlisted change": (members | {"LICENSE": licence}, "LICENSE: sha256"),
         "manifest": (members | {"MANIFEST.json": text}, "MANIFEST.json: sha256"),
         "program": (
@@ -101,6 +114,11 @@ def forgeries(data, members: dict[str, bytes]) -> dict[str, tuple[dict[str, byte
     "name",
     [
         "data",
+        "data that goes on",
+        "data that is no .gz",
+        "manifest without members",
+        "manifest that is a list",
+        "manifest that is no JSON",
         "unlisted change",
         "manifest",
         "program",
@@ -122,6 +140,29 @@ def test_forged_bundle_is_refused_by_its_own_program_and_by_import(
         bundle.import_(path, tmp_path / "out", dataset=standin.dataset)
     assert said in caught.value.message
     assert not (tmp_path / "out").exists()
+
+
+def test_bundle_that_would_unpack_to_fill_the_memory_is_refused(standin, carried, tmp_path):
+    engine = zlib.compressobj(1, wbits=-15)
+    megabyte = engine.compress(bytes(1 << 20)) + engine.flush(zlib.Z_FULL_FLUSH)
+    head = gzip.compress(b"", mtime=0)[:10]
+
+    def declare(manifest):
+        for entry in manifest["members"]:
+            entry["payload_bytes"] = 1 << 40
+
+    members = members_of(carried) | {NAME: head + megabyte * 4096}
+    path = written(tmp_path / "bomb.zip", sealed(members, declare))
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -v 1000000; exec "$@"', "", sys.executable, "-I", "-S", path.name]
+        + ["--verify"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert done.stderr == f"bomb.zip: DAMAGED: {NAME}: the data inside differs from the manifest\n"
+    assert done.returncode == 4
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

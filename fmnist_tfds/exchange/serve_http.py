@@ -124,11 +124,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             page = _page(self.server, self._host()).encode()
             policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
             self._send(200, page, "text/html; charset=utf-8", policy, with_body=with_body)
-        elif (resource := self.server.resources.get(path)) is not None:
+        elif (resource := self._resource(path)) is not None:
             self._send_file(resource, with_body=with_body)
         else:
             text = b"not found: what this server holds is listed at /\n"
             self._send(404, text, "text/plain", with_body=with_body)
+
+    def _resource(self, path: str) -> Resource | None:
+        """What the table has for a path; names that hold "%20" as such are asked for either way."""
+        held = self.server.resources
+        return held.get(path) or held.get(urllib.parse.unquote(path))
 
     def _path(self) -> str:
         """The path asked for; of another host's address only where stock TFDS has it built in."""
@@ -251,7 +256,7 @@ def _built_in_hosts() -> set[str | None]:
 
 def _page(server: HttpServer, url: str) -> str:
     rows = "".join(
-        f'<tr><td><a href="{path}">{html.escape(path[1:])}</a></td>'
+        f'<tr><td><a href="{urllib.parse.quote(path)}">{html.escape(path[1:])}</a></td>'
         f"<td>{item.size_bytes:,}</td><td><code>{item.etag[1:-1]}</code></td></tr>"
         for path, item in server.resources.items()
         if not path.startswith(BY_HASH)

@@ -92,7 +92,10 @@ def forgeries(data, members: dict[str, bytes]) -> dict[str, tuple[dict[str, byte
         "data": (sealed(members | {NAME: other_labels(data)}), NAME),
         "data that goes on": (sealed(members | {NAME: longer}), NAME),
         "data that is no .gz": (sealed(members | {NAME: b"no gzip"}), f"{NAME}: damaged"),
-        "manifest without members": (with_manifest(members, b"{}"), "MANIFEST.json: not a manifest"),
+        "manifest without members": (
+            with_manifest(members, b"{}"),
+            "MANIFEST.json: not a manifest",
+        ),
         "manifest that is a list": (with_manifest(members, b"[]"), "MANIFEST.json: not a manifest"),
         "manifest that is no JSON": (with_manifest(members, b"{"), "MANIFEST.json: not a manifest"),
         "unlisted change": (members | {"LICENSE": licence}, "LICENSE: sha256"),
@@ -154,8 +157,10 @@ def test_bundle_that_would_unpack_to_fill_the_memory_is_refused(standin, carried
     members = members_of(carried) | {NAME: head + megabyte * 4096}
     path = written(tmp_path / "bomb.zip", sealed(members, declare))
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -v 1000000; exec "$@"', "", sys.executable, "-I", "-S", path.name]
-        + ["--verify"],
+        [
+            *("sh", "-c", 'ulimit -v 1000000; exec "$@"', ""),
+            *(sys.executable, "-I", "-S", path.name, "--verify"),
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import pathlib
+import shutil
 
 import containers as made
 import pytest
@@ -152,3 +154,31 @@ def test_root_may_be_below_home_or_relative_and_the_line_to_run_holds_anywhere(
     assert planted.root == tmp_path / "keras"
     assert f"KERAS_HOME={tmp_path / 'keras'} " in planted.usage
     assert place("keras", tmp_path / "keras").is_file()
+
+
+def test_own_gz_is_planted_as_the_published_one_where_the_tool_checks_it(real_data, tmp_path):
+    if shutil.which("gzip") is None:
+        pytest.skip("needs GNU gzip")
+    files = {name: real_data / name for name in made.NAMES}
+    published = files[NAME].read_bytes()
+    own = tmp_path / NAME
+    own.write_bytes(gzip.compress(gzip.decompress(published), 1, mtime=0))
+    plant.plant("paddle", files | {NAME: own}, tmp_path / "root")
+    assert place("paddle", tmp_path / "root").read_bytes() == published
+
+
+def test_what_cannot_be_read_or_written_is_one_error(standin, files, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(errors.StoreError, match="gz: cannot be written") as caught:
+        plant.plant("keras", files, tmp_path / "file", dataset=standin.dataset)
+    assert "--root" in caught.value.hint
+    files[NAME].unlink()
+    with pytest.raises(errors.StoreError, match=f"{NAME}: cannot be read: No such file"):
+        plant.plant("keras", files, tmp_path / "root", dataset=standin.dataset)
+    assert not (tmp_path / "root").exists()
+
+
+def test_data_set_that_no_tool_reads_is_not_planted(standin, files, tmp_path):
+    dataset = dataclasses.replace(standin.dataset, tool_folders=())
+    with pytest.raises(errors.ArgumentError, match="no tool: none is known to read the stand-in"):
+        plant.plant("keras", files, tmp_path / "root", dataset=dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import hashlib
 import http.client
 import socket
 import threading
@@ -12,7 +13,8 @@ import urllib.request
 import containers as made
 import pytest
 
-from fmnist_tfds.exchange import serve
+from fmnist_tfds import errors
+from fmnist_tfds.exchange import serve, serve_http
 
 NAME = "t10k-labels-idx1-ubyte.gz"
 WEBSITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -114,6 +116,12 @@ def test_range_is_inclusive_and_says_where_it_lies(range_, start, stop, mirror, 
     assert response.headers["Content-Range"] == f"bytes {first}-{last}/{len(whole)}"
 
 
+def test_head_says_how_long_the_whole_file_is_whatever_range_it_names(mirror, standin):
+    response, _ = ask(mirror, "HEAD", Range="bytes=3-4")  # RFC 9110, 14.2: ranges are GET's alone
+    assert response.status == 200
+    assert response.headers["Content-Length"] == str(len(standin.gz[NAME]))
+
+
 @pytest.mark.parametrize("range_", ["bytes=", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=0-1,3-4"])
 def test_range_that_is_not_understood_gets_the_whole_file(range_, mirror, standin):
     response, body = ask(mirror, Range=range_)
@@ -140,6 +148,7 @@ def test_copy_that_is_known_is_not_sent_again(known, mirror):
     response, body = ask(mirror, If_None_Match=known.format(tag))
     assert (response.status, body) == (304, b"")
     assert response.headers["ETag"] == tag
+    assert "Content-Length" not in response.headers  # it would be taken for the file's
 
 
 def test_method_that_is_refused_says_which_are_taken_and_its_body_is_no_request(mirror):
@@ -150,6 +159,21 @@ def test_method_that_is_refused_says_which_are_taken_and_its_body_is_no_request(
         assert answer.startswith(b"HTTP/1.1 405 ")
         assert b"\r\nAllow: GET, HEAD\r\n" in answer
         assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_request_that_is_malformed_ends_the_connection(mirror):
+    good = f"GET /{NAME} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n".encode()
+    answer = raw(mirror, b"BREW / HTTP/1.1\r\nContent-Length: 9\r\n\r\n" + good)
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert answer.count(b"HTTP/1.1 ") == 1, "what follows it may be its body"
+
+
+def test_client_that_falls_silent_holds_no_thread_for_ever(mirror, monkeypatch):
+    assert serve_http.Handler.timeout, "seconds; without it the next line proves nothing"
+    monkeypatch.setattr(serve_http.Handler, "timeout", 0.05)
+    with socket.create_connection(("127.0.0.1", mirror.port), timeout=300) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        assert client.recv(1) == b""
 
 
 @pytest.mark.parametrize(
@@ -170,6 +194,16 @@ def test_method_that_is_refused_says_which_are_taken_and_its_body_is_no_request(
 )
 def test_proxy_and_paths_answer_for_the_four_files_and_nothing_else(target, status, mirror):
     assert ask(mirror, path=target)[0].status == status
+
+
+def test_its_own_address_in_full_is_answered_as_every_server_must(mirror):
+    assert ask(mirror, path=mirror.url + NAME)[0].status == 200  # RFC 9112, 3.2.2
+
+
+def test_file_has_a_path_by_its_digest_as_in_a_mirror_folder(mirror, standin):
+    digest = hashlib.sha256(standin.gz[NAME]).hexdigest()
+    response, body = ask(mirror, path=f"/by-hash/sha256/{digest}")
+    assert (response.status, body) == (200, standin.gz[NAME])
 
 
 def test_page_runs_nothing_whatever_the_host_header_holds(mirror):
@@ -204,3 +238,24 @@ def test_server_that_was_closed_answers_no_more_and_frees_its_port(standin, tmp_
     again.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, server.port), timeout=300)
+
+
+def test_address_of_the_newer_protocol_is_served_and_its_url_has_brackets(standin, tmp_path):
+    folder = made.write_all(tmp_path, standin.gz)
+    server = serve.serve({n: folder / n for n in made.NAMES}, "::1", dataset=standin.dataset)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert server.url == f"http://[::1]:{server.port}/"
+        with urllib.request.urlopen(server.url + NAME, timeout=300) as answer:
+            assert answer.read() == standin.gz[NAME]
+    finally:
+        server.close()
+        thread.join()
+
+
+def test_file_that_cannot_be_read_is_one_error_before_anything_is_served(standin, tmp_path):
+    folder = made.write_all(tmp_path, standin.gz)
+    (folder / NAME).unlink()
+    with pytest.raises(errors.StoreError, match=f"{NAME}: cannot be read: No such file"):
+        serve.serve({name: folder / name for name in made.NAMES}, dataset=standin.dataset)

@@ -13,7 +13,7 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmnist_tfds import artifacts, atomic_file, errors
@@ -90,7 +90,7 @@ def create(
 ) -> Created:
     """Obtains every artifact of `sets` and puts it into the mirror folder `out`.
 
-    A folder that is there already is added to; what it holds is kept.
+    A folder that is there already is added to: what it holds is neither asked for again nor lost.
 
     Args:
         made: how the artifacts are obtained.
@@ -104,22 +104,40 @@ def create(
     count = size = 0
     failed: list[errors.FmnistError] = []
     for wanted in sets:
-        result = obtain_all(made, wanted, report)
-        if result.error is not None:
-            failed.append(result.error)
-        held = []
         try:
-            for artifact in wanted.files:
-                path = result.files[artifact.name].path
-                if path is not None:
-                    _place(path, artifact, wanted.name, out)
-                    held.append(artifact)
+            held, error = _added(made, wanted, out, report)
             _note(out / MANIFEST, wanted.name, held)
-        except OSError as error:
-            raise errors.unwritable(out, error) from error
+        except OSError as problem:
+            raise errors.unwritable(out, problem) from problem
+        if error is not None:
+            failed.append(error)
         count += len(held)
         size += sum(artifact.size_bytes for artifact in held)
     return Created(count, size, tuple(failed))
+
+
+def _added(
+    made: plan.Plan,
+    wanted: artifacts.ArtifactSet,
+    out: pathlib.Path,
+    report: progress.Progress | None,
+) -> tuple[list[artifacts.Artifact], errors.FmnistError | None]:
+    """Which files of one data set the folder has now, and why it lacks the others."""
+    lacking = [file for file in wanted.files if not _is(_by_hash(out, file), file)]
+    obtained: Mapping[str, results.FileResult] = {}
+    error = None
+    if lacking:
+        result = obtain_all(made, dataclasses.replace(wanted, files=tuple(lacking)), report)
+        obtained, error = result.files, result.error
+    held = []
+    for artifact in wanted.files:
+        if artifact in lacking:
+            if (path := obtained[artifact.name].path) is None:
+                continue
+            _place(path, _by_hash(out, artifact))
+        _name(artifact, wanted.name, out)
+        held.append(artifact)
+    return held, error
 
 
 def _together(failed: Sequence[errors.FmnistError]) -> errors.FmnistError | None:
@@ -129,24 +147,31 @@ def _together(failed: Sequence[errors.FmnistError]) -> errors.FmnistError | None
     return errors.ObtainError(text, hint=failed[0].hint)
 
 
-def _place(
-    source: pathlib.Path, artifact: artifacts.Artifact, name: str, out: pathlib.Path
-) -> None:
-    by_hash = out / plan.BY_HASH / artifact.sha256
-    named = out / name / artifact.name
-    for target, origin in ((by_hash, source), (named, by_hash)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_file() and store.sha256(target) == artifact.sha256:
-            continue
-        if origin is by_hash:
-            target.unlink(missing_ok=True)
-            try:
-                target.hardlink_to(origin)
-                continue
-            except OSError:  # no hard links on that file system: a copy
-                origin = source
-        # Never a link to the cache: who serves a folder must not depend on it.
-        atomic_file.copy(origin, target)
+def _by_hash(out: pathlib.Path, artifact: artifacts.Artifact) -> pathlib.Path:
+    return out / plan.BY_HASH / artifact.sha256
+
+
+def _is(path: pathlib.Path, artifact: artifacts.Artifact) -> bool:
+    return path.is_file() and store.sha256(path) == artifact.sha256
+
+
+def _place(source: pathlib.Path, target: pathlib.Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Never a link to the cache: who serves a folder must not depend on it.
+    atomic_file.copy(source, target)
+
+
+def _name(artifact: artifacts.Artifact, dataset: str, out: pathlib.Path) -> None:
+    """A second name, for people, of the file that stands under its digest."""
+    named, by_hash = out / dataset / artifact.name, _by_hash(out, artifact)
+    if _is(named, artifact):
+        return
+    named.parent.mkdir(parents=True, exist_ok=True)
+    named.unlink(missing_ok=True)
+    try:
+        named.hardlink_to(by_hash)
+    except OSError:  # no hard links on that file system
+        atomic_file.copy(by_hash, named)
 
 
 def _note(path: pathlib.Path, name: str, held: Sequence[artifacts.Artifact]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import pathlib
 import pickle
 import threading
 
@@ -152,6 +154,45 @@ def test_url_without_a_checksum_is_refused_offline(tmp_path, mirror, without_che
         pytest.raises(errors.ObtainError, match="no checksum for it, and the network is switched"),
     ):
         _prepare(tmp_path)
+
+
+def test_pinned_url_of_another_scheme_goes_to_tfds_where_no_mirror_has_it(
+    tmp_path, monkeypatch, caplog
+):
+    bucket = "gs://bucket/test.zip"
+    pinned = made_up.Builder.url_infos[f"{made_up.HOST}/v1/test.zip"]
+    stock = checksums.UrlInfo(pinned.size, pinned.checksum, pinned.filename)
+
+    def fetched(self, url, destination_path, verify=True):
+        (pathlib.Path(destination_path) / "test.zip").write_bytes(b"by TFDS")
+        return downloader.DownloadResult(destination_path / "test.zip", stock)
+
+    monkeypatch.setattr(downloader._Downloader, "_sync_download", fetched)
+    monkeypatch.setattr(made_up.Builder, "url_infos", {bucket: stock})
+    with fmnist_tfds.resilient(mirrors="default"):
+        manager = made_up.Builder(data_dir=tmp_path)._make_download_manager(
+            download_dir=tmp_path / "downloads", download_config=tfds.download.DownloadConfig()
+        )
+        assert manager.download(bucket).read_bytes() == b"by TFDS"
+    assert "left to TFDS itself: no mirror has it" in caplog.text
+
+
+def test_receipt_that_cannot_be_written_costs_no_data(tmp_path, mirror, caplog):
+    (tmp_path / "data" / "downloads" / "made_up" / "receipt.json").mkdir(parents=True)
+    with fmnist_tfds.resilient(mirrors=str(mirror)):
+        builder = _prepare(tmp_path)
+    assert len(made_up.numbers(builder, "train")) == made_up.COUNT
+    assert "receipt.json: cannot be written" in caplog.text
+
+
+def test_disk_without_hard_links_is_given_copies(tmp_path, mirror, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(pathlib.Path, "hardlink_to", refuse)
+    with fmnist_tfds.resilient(mirrors=str(mirror)):
+        builder = _prepare(tmp_path)
+    assert len(made_up.numbers(builder, "train")) == made_up.COUNT
 
 
 def test_original_address_is_the_last_mirror_only_where_the_list_says_so(mirror):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import pathlib
 
 import pytest
 from made_up import made_up_dataset_builder as made_up
@@ -69,6 +71,55 @@ def test_what_is_missing_is_said_and_the_rest_is_there(tmp_path, wanted, origin)
     assert gone.name in str(error)
     (held,) = mirror_folder.read(tmp_path / "out")
     assert gone not in held.files
+    assert created.size_bytes == sum(file.size_bytes for file in held.files)
+
+
+def test_what_a_folder_holds_is_neither_asked_for_again_nor_lost(tmp_path, wanted, origin):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    mirror_folder.create(plan.make(mirrors=str(origin)), [wanted], out)
+    damaged = out / "by-hash" / "sha256" / wanted.files[0].sha256
+    damaged.unlink()
+    damaged.write_bytes(b"damaged")
+    created = mirror_folder.create(plan.make(mirrors="off", cache_dir=cache), [wanted], out)
+    assert created.files == 3
+    assert wanted.files[0].name in str(created.failed[0])
+    assert wanted.files[1].name not in str(created.failed[0])
+    (held,) = mirror_folder.read(out)
+    assert held.files == wanted.files[1:]
+
+
+def test_folder_shares_no_file_with_the_cache_that_it_came_from(tmp_path, wanted, origin):
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    mirror_folder.create(plan.make(mirrors=str(origin), cache_dir=cache), [wanted], out)
+    cached = {path.stat().st_ino for path in cache.rglob("*") if path.is_file()}
+    served = {path.stat().st_ino for path in out.rglob("*") if path.is_file()}
+    assert cached
+    assert not cached & served
+
+
+def test_disk_without_hard_links_has_every_file_twice(tmp_path, wanted, origin, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(pathlib.Path, "hardlink_to", refuse)
+    out = tmp_path / "out"
+    created = mirror_folder.create(plan.make(mirrors=str(origin)), [wanted], out)
+    assert (created.files, created.failed) == (4, ())
+    for artifact in wanted.files:
+        assert (out / "made_up" / artifact.name).read_bytes() == made_up.BODIES[artifact.url]
+
+
+def test_copies_take_the_place_of_links_and_never_write_through_them(tmp_path, wanted, origin):
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    out.mkdir()
+    mine.write_text("mine")
+    name = wanted.files[0].name
+    (out / name).symlink_to(mine)
+    result = mirror_folder.obtain_all(plan.make(mirrors=str(origin)), wanted)
+    kept = mirror_folder.copied(result, out)
+    assert mine.read_text() == "mine"
+    assert kept.files[name].path == out / name
+    assert (out / name).read_bytes() == made_up.BODIES[wanted.files[0].url]
 
 
 def test_folder_that_cannot_be_written_is_one_error(tmp_path, wanted, origin):

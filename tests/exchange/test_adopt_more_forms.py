@@ -40,110 +40,6 @@ def written(tmp_path: pathlib.Path, files: dict[str, str | bytes]) -> pathlib.Pa
     )
 
 
-def rows(x, y=None, separator=","):
-    cells = [list(map(str, row)) for row in x.reshape(len(x), -1).tolist()]
-    labels = [[]] * len(cells) if y is None else [[str(label)] for label in y]
-    return [separator.join(lab + row) for lab, row in zip(labels, cells, strict=True)]
-
-
-PIXELS = [f"pixel{i}" for i in range(1, 785)]
-
-
-def _semicolons(data, x, y):
-    return [";".join(["label", *PIXELS]), *rows(x, y, ";")]
-
-
-def _tabs(data, x, y):
-    return ["\t".join(["label", *PIXELS]), *rows(x, y, "\t")]
-
-
-def _savetxt(data, x, y):
-    return [
-        " ".join(f"{v:.18e}" for v in [label, *row])
-        for label, row in zip(y.tolist(), x.reshape(len(x), -1).tolist(), strict=True)
-    ]
-
-
-def _pandas_index(data, x, y):
-    lines = [",".join(["", "label", *PIXELS])]
-    return lines + [f"{i},{line}" for i, line in enumerate(rows(x, y))]
-
-
-def _pandas_index_label_last(data, x, y):
-    lines = [",".join(["", *map(str, range(784)), "label"])]
-    return lines + [
-        f"{i},{line},{label}"
-        for i, (line, label) in enumerate(zip(rows(x), y.tolist(), strict=True))
-    ]
-
-
-def _index_without_header(data, x, y):
-    return [f"{i},{line}" for i, line in enumerate(rows(x, y))]
-
-
-def _pandas_numbers(data, x, y):
-    return [",".join(map(str, range(785))), *rows(x, y)]
-
-
-def _label_last(data, x, y):
-    return [f"{line},{label}" for line, label in zip(rows(x), y.tolist(), strict=True)]
-
-
-def _header_of_other_words(data, x, y):
-    return [",".join(["what", *PIXELS]), *rows(x, y)]
-
-
-def _class_names(data, x, y):
-    names = data.dataset.class_names
-    return [",".join(["label", *PIXELS]), *rows(x, [f'"{names[i]}"' for i in y])]
-
-
-def _class_names_without_header(data, x, y):
-    return rows(x, [data.dataset.class_names[i].lower() for i in y])
-
-
-TABLES = (
-    _semicolons,
-    _tabs,
-    _savetxt,
-    _pandas_index,
-    _pandas_index_label_last,
-    _index_without_header,
-    _pandas_numbers,
-    _label_last,
-    _header_of_other_words,
-    _class_names,
-    _class_names_without_header,
-)
-
-
-@pytest.mark.parametrize("form", TABLES, ids=lambda form: form.__name__.strip("_"))
-def test_table_is_read_as_pandas_numpy_and_excel_write_it(form, standin, tmp_path):
-    files = {
-        f"{split}.csv": "\n".join(form(standin, *made.shuffled(x, y))) + "\n"
-        for split, x, y in standin.splits
-    }
-    assert_adopted(standin, written(tmp_path, files), tmp_path)
-
-
-@pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("labels", ["digits", "words", "index"])
-def test_images_and_labels_in_two_tables_are_brought_together(header, labels, standin, tmp_path):
-    files = {}
-    for split, x, y in standin.splits:
-        x, y = made.shuffled(x, y)
-        words = [standin.dataset.class_names[i] for i in y]
-        column = {
-            "digits": map(str, y.tolist()),
-            "words": words,
-            "index": (f"{i},{label}" for i, label in enumerate(y.tolist())),
-        }[labels]
-        names = {"digits": "label", "words": "class", "index": "id,label"}[labels]
-        files[f"{split}/X.csv"] = "\n".join([*([",".join(PIXELS)] * header), *rows(x)]) + "\n"
-        files[f"{split}/y.csv"] = "\n".join([*([names] * header), *column]) + "\n"
-    assert_adopted(standin, written(tmp_path, files), tmp_path)
-
-
 def test_labels_as_an_array_of_class_names_are_taken(standin, tmp_path):
     names = np.array(standin.dataset.class_names)
     np.savez(
@@ -156,34 +52,7 @@ def test_labels_as_an_array_of_class_names_are_taken(standin, tmp_path):
     assert_adopted(standin, tmp_path / "a.npz", tmp_path)
 
 
-def coloured(image: np.ndarray, colour: int, filter_type: int) -> bytes:
-    channels = {2: 3, 4: 2, 6: 4}[colour]
-    pixels = np.repeat(image[:, :, None], channels, 2)
-    if colour in (4, 6):
-        pixels[:, :, -1] = 255
-    lines = pixels.reshape(28, -1).astype(np.int16)
-    before = {
-        0: np.zeros_like(lines),
-        1: np.pad(lines, ((0, 0), (channels, 0)))[:, : lines.shape[1]],
-        2: np.pad(lines, ((1, 0), (0, 0)))[:28],
-    }[filter_type]
-    packed = (lines - before).astype(np.uint8)
-    raw = b"".join(bytes([filter_type]) + line.tobytes() for line in packed)
-    return made.png_of_lines(raw, 28, 28, 8, colour)
-
-
-@pytest.mark.parametrize("colour", [2, 4, 6])
-@pytest.mark.parametrize("filter_type", [0, 1, 2])
-def test_grey_pictures_in_colour_or_with_alpha_are_taken(colour, filter_type, standin, tmp_path):
-    files = {}
-    for split, x, y in standin.splits:
-        for i, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
-            files[f"{split}/{label}/{i}.png"] = coloured(image, colour, filter_type)
-    assert_adopted(standin, written(tmp_path, files), tmp_path)
-
-
 def test_picture_that_is_not_grey_or_not_opaque_is_named(standin, tmp_path):
-    grey = coloured(standin.x_train[0], 6, 0)
     raw = bytearray(bytes([0]) + bytes([7, 7, 7, 255]) * 28) * 28
     for at, said in ((1, "a.png: .*colour"), (4, "transparent")):
         changed = bytearray(raw)
@@ -191,54 +60,6 @@ def test_picture_that_is_not_grey_or_not_opaque_is_named(standin, tmp_path):
         path = written(tmp_path, {"a.png": made.png_of_lines(bytes(changed), 28, 28, 8, 6)})
         message = refusal(standin, path, tmp_path)
         assert said.rpartition("*")[2] in message
-    assert grey
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "{label}_{i}",
-        "{i}_{label}",
-        "label{label}-{i:05d}",
-        "img_{i:05d}_class_{label}",
-        "{word}_{i}",
-    ],
-)
-def test_label_is_read_off_the_name_of_a_picture(name, standin, tmp_path):
-    files = {}
-    for split, x, y in standin.splits:
-        for i, (image, label) in enumerate(zip(made.quick_pngs(x), y.tolist(), strict=True)):
-            word = standin.dataset.class_names[label].split("/")[0].lower().replace(" ", "_")
-            files[f"{split}/{name.format(label=label, i=i, word=word)}.png"] = image
-    assert_adopted(standin, written(tmp_path, files), tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["stream", "file"])
-@pytest.mark.parametrize("images", ["png", "lists"])
-def test_cache_of_hugging_face_datasets_is_taken(kind, images, standin, tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    opened = {"stream": ipc.new_stream, "file": ipc.new_file}[kind]
-    for split, x, y in standin.splits:
-        x, y = made.shuffled(x, y)
-        column = (
-            [{"bytes": p, "path": None} for p in made.quick_pngs(x)]
-            if images == "png"
-            else x.tolist()
-        )
-        table = pyarrow.table({"image": column, "label": y.astype(np.int64)})
-        with opened(str(folder / f"mnist-{split}.arrow"), table.schema) as sink:
-            sink.write_table(table, max_chunksize=50)
-    assert_adopted(standin, folder, tmp_path)
-
-
-def test_arrow_file_of_compressed_batches_is_refused_unread(standin, tmp_path):
-    """A few bytes may unpack to any number: only the codec knows, when it is too late."""
-    table = pyarrow.table({"image": [bytes(784)] * 100, "label": [0] * 100})
-    options = ipc.IpcWriteOptions(compression="zstd")
-    with ipc.new_stream(str(tmp_path / "a.arrow"), table.schema, options=options) as sink:
-        sink.write_table(table)
-    assert "its batches are compressed" in refusal(standin, tmp_path / "a.arrow", tmp_path)
 
 
 def test_arrow_file_that_is_cut_or_forged_is_refused(standin, tmp_path):
@@ -301,24 +122,6 @@ def test_shards_of_our_own_are_taken(standin, tmp_path):
         for split, x, y in standin.splits
     }
     assert_adopted(standin, written(tmp_path, files), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda r: r[:-9], "damaged or cut short"),
-        (lambda r: r[:8] + r[8:12] + b"\x0a\xff\xff" + r[15:], "no Example"),
-        (lambda r: r.replace(b"label", b"lable"), "without the features image and label"),
-        (
-            lambda r: r + struct.pack("<Q", 1 << 40) + bytes(4),
-            "a record of 1,099,511,627,776 bytes",
-        ),
-    ],
-)
-def test_damaged_record_is_named(change, said, standin, tmp_path):
-    record = _record(made.png(standin.x_train[0]), 3, packed=True)
-    path = written(tmp_path, {"a.tfrecord-00000-of-00001": change(record)})
-    assert said in refusal(standin, path, tmp_path)
 
 
 PASSED_OVER = {

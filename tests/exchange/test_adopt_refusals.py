@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import lzma
@@ -42,17 +43,17 @@ def _tar(path: pathlib.Path, name: str, kind: bytes = tarfile.REGTYPE, *, link="
 
 
 def _bomb(path: pathlib.Path, head: bytes, opener) -> pathlib.Path:
-    # 64 MB of zeros pack into 64 kB; the stand-in may unpack to 18 MB in any form.
+    # 24 MB of zeros pack into a few kB; the stand-in may unpack to 18 MB in any form.
     with opener(path, "wb") as stream:
         stream.write(head)
-        for _ in range(64):
+        for _ in range(24):
             stream.write(bytes(1 << 20))
     return path
 
 
 def _zip_bomb(path: pathlib.Path) -> pathlib.Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x", bytes(64 << 20))
+        archive.writestr("x", bytes(24 << 20))
     return path
 
 
@@ -93,7 +94,10 @@ ARCHIVES = {
         lambda d, r: _bomb(r / "a.gz", b"\0\0\x08\x03", gzip.open),
         "more than 94,096 bytes",
     ),
-    "xz bomb": (lambda d, r: _bomb(r / "a.xz", b"zeros", lzma.open), "takes in any form"),
+    "xz bomb": (
+        lambda d, r: _bomb(r / "a.xz", b"zeros", functools.partial(lzma.open, preset=0)),
+        "takes in any form",
+    ),
     "nesting": (_nested, "nested more than"),
     "npz of pickles": (lambda d, r: _npz_pickle(r), "pickled Python objects"),
 }

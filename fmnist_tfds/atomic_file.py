@@ -38,6 +38,17 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         raise
 
 
+def publish(part: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a finished file of the same file system the name `path`, its bytes on the disk first.
+
+    Raises:
+        OSError: the name cannot be taken.
+    """
+    with part.open("rb+") as stream:  # Windows syncs only what may be written
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """Makes `target` a copy of `source`, never a link: it must not depend on that file.
 

@@ -184,6 +184,34 @@ def test_local_places_are_found_through_their_variables(tmp_path, monkeypatch):
     assert tool_folders.paddle_home() == tmp_path / ".cache" / "paddle" / "dataset"
 
 
+@pytest.mark.parametrize(
+    ("variable", "root", "folder"),
+    [
+        ("KERAS_HOME", "", "datasets/fashion-mnist"),
+        ("TFDS_DATA_DIR", "", "downloads/manual"),
+        ("HF_HOME", "hub", "datasets--zalando-datasets--fashion_mnist"),
+        ("HF_HUB_CACHE", "", "datasets--zalando-datasets--fashion_mnist"),
+        ("HF_DATASETS_CACHE", "", "zalando-datasets___fashion_mnist"),
+        ("XDG_CACHE_HOME", "huggingface/hub", "datasets--zalando-datasets--fashion_mnist"),
+        ("KAGGLEHUB_CACHE", "", "datasets/zalando-research/fashionmnist"),
+        ("SCIKIT_LEARN_DATA", "", "openml/openml.org/data/v1/download/18238735"),
+    ],
+)
+@pytest.mark.usefixtures("own_home")
+def test_folder_of_a_tool_is_where_its_variable_says(variable, root, folder, tmp_path, monkeypatch):
+    place = tmp_path / root / folder
+    place.mkdir(parents=True)
+    assert tool_folders.existing() == []
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert tool_folders.existing() == [place]
+
+
+@pytest.mark.usefixtures("own_home")
+def test_user_without_a_home_has_no_folders_of_tools_and_no_error(monkeypatch):
+    monkeypatch.setenv("HOME", "")
+    assert tool_folders.existing() == []
+
+
 def test_row_table_is_small_and_names_every_real_image(real):
     images = np.concatenate([real.x_train, real.x_test]).reshape(-1, 784)
     assert (real.table.positions(images) == np.arange(70_000)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import resource
 
 import containers as made
@@ -45,6 +46,20 @@ def test_adopted_files_take_the_place_of_links_and_never_write_through_them(stan
     for name in made.NAMES:
         assert not (out / name).is_symlink()
         assert (out / name).read_bytes() == standin.gz[name]
+
+
+def test_every_file_is_on_the_disk_before_it_gets_its_name(standin, tmp_path, monkeypatch):
+    out, synced, fsync = tmp_path / "out", set(), os.fsync
+
+    def noting(handle):
+        file = os.fstat(handle).st_ino
+        if file not in {path.stat().st_ino for path in out.iterdir()}:
+            synced.add(file)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    adopt_it(standin, made.write_all(tmp_path / "in", standin.gz), out)
+    assert {path.stat().st_ino for path in out.iterdir()} <= synced
 
 
 @pytest.mark.parametrize("left_out", range(4))

@@ -11,14 +11,13 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
-import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fmnist_tfds import catalog, errors
+from fmnist_tfds import atomic_file, catalog, errors
 from fmnist_tfds.download.cache import receipts
 from fmnist_tfds.exchange.adopt import (
     archives,
@@ -82,7 +81,7 @@ def adopt(
         proofs = search.proved()
         receipt = _receipt(path, proofs, dataset, staging, now())
         for name in (*proofs, receipts.NAME):
-            os.replace(staging / name, target / name)  # noqa: PTH105 - one call, atomic
+            atomic_file.publish(staging / name, target / name)
     form = " + ".join(dict.fromkeys(proofs[file.name].form for file in dataset.files))
     return Adoption({f.name: target / f.name for f in dataset.files}, form, receipt)
 

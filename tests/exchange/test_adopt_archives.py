@@ -311,14 +311,11 @@ def test_extended_header_that_costs_out_of_all_proportion_is_refused_unread(
 
 
 def test_bound_of_one_archive_is_not_spent_by_its_neighbours(standin, tmp_path):
-    """Each of them may unpack to so much, and all of them together are more than one may be."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    zeros = gzip.compress(bytes(17_000_000), 1)
-    for i in range(4):
-        (folder / f"{i}.npy.gz").write_bytes(zeros)
-    made.zip_of(folder / "z.zip", {f"deep/{name}": data for name, data in standin.gz.items()})
-    (folder / "z.zip").rename(folder / "z")  # no name that is looked at first
+    """Three of them, each as large as one may be, would leave not a byte for the fourth."""
+    most = 9 * sum(file.payload_bytes for file in standin.dataset.files) + (16 << 20)
+    zeros = gzip.compress(bytes(most), 1)
+    folder = made.write_all(tmp_path / "in", {f"{i}.npy.gz": zeros for i in range(3)})
+    made.zip_of(folder / "z", {f"deep/{name}": data for name, data in standin.gz.items()})
     adoption = adopt.adopt(folder, tmp_path / "out", dataset=standin.dataset, table=standin.table)
     assert len(adoption.files) == 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gzip
 import io
@@ -19,7 +20,7 @@ import pytest
 from pyarrow import parquet
 
 from fmnist_tfds import errors
-from fmnist_tfds.exchange.adopt import adopt
+from fmnist_tfds.exchange.adopt import adopt, archives
 
 
 def _zip(path: pathlib.Path, *names: str, mode: int = 0, twice: bool = False) -> pathlib.Path:
@@ -300,9 +301,34 @@ def test_adopt_does_not_wait_for_a_pipe_in_a_folder(standin, tmp_path):
         adopt.adopt(tmp_path / "train-images-idx3-ubyte.gz", tmp_path / "out")
 
 
-def test_adopt_follows_a_loop_of_links_once(standin, tmp_path):
+def test_adopt_follows_a_loop_of_links_once(standin, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    (tmp_path / "README").write_text("words")
     (tmp_path / "loop").symlink_to(tmp_path)
-    with pytest.raises(errors.ContentError):
+    with pytest.raises(errors.ContentError) as caught:
+        adopt.adopt(tmp_path, tmp_path / "out", dataset=standin.dataset, table=standin.table)
+    assert "more than 3 files" not in caught.value.message
+
+
+def test_file_that_cannot_be_read_is_no_matter_of_its_content(standin, tmp_path, monkeypatch):
+    (tmp_path / "a.gz").write_bytes(standin.gz[made.NAMES[0]])
+    opened = pathlib.Path.open
+
+    def refuse(self, *arguments, **options):  # root may read whatever the rights say
+        if self.name == "a.gz":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with pytest.raises(errors.StoreError, match=r"a\.gz: cannot be read: Permission denied"):
+        adopt.adopt(tmp_path, tmp_path / "out", dataset=standin.dataset, table=standin.table)
+
+
+def test_file_larger_than_the_data_in_any_form_is_refused_unread(standin, tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        file.write(b"\x93NUMPY")
+        file.truncate(64 << 20)  # no block of it is on the disk
+    with pytest.raises(errors.ContentError, match="67,108,864 bytes are more than this data set"):
         adopt.adopt(tmp_path, tmp_path / "out", dataset=standin.dataset, table=standin.table)
 
 

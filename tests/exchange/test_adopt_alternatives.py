@@ -107,3 +107,25 @@ def test_other_images_are_not_bent_until_they_fit(standin, tmp_path):
     other = np.random.default_rng(9).integers(0, 256, standin.x_train.shape, np.uint8)
     with pytest.raises(errors.ContentError, match="120 of 120 images are none of"):
         _adopted(standin, tmp_path, x_train=other, y_train=standin.y_train)
+
+
+def _parts(data, lengths):
+    """The rows in another order, cut so; labels under names that sort the other way round."""
+    x = np.concatenate([data.x_train, data.x_test])
+    y = np.concatenate([data.y_train, data.y_test])
+    order = np.random.default_rng(2).permutation(len(x))
+    parts = np.split(order, np.cumsum(lengths)[:-1])
+    images = {f"x{i:02d}": x[part] for i, part in enumerate(parts)}
+    return images | {f"y{99 - i:02d}": y[part] for i, part in enumerate(parts)}
+
+
+def test_more_arrays_of_one_length_than_can_be_tried_are_not_guessed_between(standin, tmp_path):
+    said = "6 arrays of 20 labels and 6 of as many images: which belong together is not known"
+    with pytest.raises(errors.ContentError, match=said):
+        _adopted(standin, tmp_path, **_parts(standin, [20] * 6 + [40]))
+
+
+def test_more_ways_to_pair_arrays_than_can_be_tried_are_given_up(standin, tmp_path):
+    """Two times five arrays: 14,400 ways, each the digest of all labels; the last would fit."""
+    with pytest.raises(errors.ContentError, match="labels were taken to belong to the images"):
+        _adopted(standin, tmp_path, **_parts(standin, [20] * 5 + [12] * 5))

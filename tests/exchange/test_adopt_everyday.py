@@ -222,6 +222,11 @@ SHARDS = {
         "record 1: no Example of an image and a label",
     ),
     "no image": (lambda good: _frame(_bytes_field(1, b"")), "without the features image and label"),
+    "a label that is no class": (
+        lambda good: good + _frame(_example(bytes(784), 17)),
+        "a label is none of the stand-in",
+    ),
+    "more records than the data has": (lambda good: good * 161, "more than 160 records"),
     "a JPEG": (lambda good: _frame(_example(b"\xff\xd8\xff", 1)), "found a JPEG image"),
 }
 

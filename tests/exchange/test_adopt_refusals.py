@@ -203,6 +203,10 @@ CONTENTS = {
     "csv negative": (_csv(_cell(2, 5, b"-1")), "found '-1'"),
     "csv empty cell": (_csv(_cell(2, 5, b"")), "line 3, column 6"),
     "csv fraction": (_csv(_cell(2, 5, b"0.5")), "found '0.5'"),
+    "csv line without an end": (
+        _csv(lambda ls: ls.__setitem__(1, b"1" * (2 << 20))),
+        "line 2 never ends",
+    ),
     "csv short row": (_csv(lambda ls: ls.__setitem__(4, b"1,2,3")), "line 5 has 3 values"),
     "csv missing column": (
         _csv(lambda ls: ls.__setitem__(slice(None), [x.rpartition(b",")[0] for x in ls])),
@@ -224,7 +228,7 @@ CONTENTS = {
     ),
     "png depth": (_png_tree(made.png_of_lines(bytes(28 * 57), 28, 28, 16)), "16-bit grey"),
     "png filter": (_png_tree(made.png_of_lines(b"\x09" + bytes(28 * 29 - 1), 28, 28)), "filter 9"),
-    "png bomb": (_png_tree(made.png_of_lines(bytes(1 << 22), 28, 28)), "not 812"),
+    "png bomb": (_png_tree(made.png_of_lines(bytes(1 << 22), 28, 28)), "holds 813 bytes, not 812"),
     "png cut": (_png_tree(made.png_of_lines(bytes(812), 28, 28)[:-9]), "damaged or cut short"),
     "npz shape": (_npz(x=np.zeros((5, 32, 32), np.uint8)), r"shape \(5, 32, 32\)"),
     "npz nan": (_npz(x=np.full((5, 28, 28), np.nan)), "NaN"),

@@ -44,7 +44,7 @@ def read_parquet(leaf: Leaf, found: Gathering, limits: Limits) -> Table:
         return _rows(batches, columns, leaf, found)
 
 
-def read_arrow(leaf: Leaf, found: Gathering, limits: Limits) -> Table:
+def read_arrow(leaf: Leaf, found: Gathering) -> Table:
     """The rows of an Arrow stream or file, as the datasets library caches them.
 
     Raises:
@@ -57,7 +57,7 @@ def read_arrow(leaf: Leaf, found: Gathering, limits: Limits) -> Table:
         if is_file:
             stream.seek(8)  # the magic, padded; then the same messages as in a stream
         return _rows(
-            _record_batches(ipc.MessageReader.open_stream(stream), ipc, leaf, limits),
+            _record_batches(ipc.MessageReader.open_stream(stream), ipc, leaf),
             None,
             leaf,
             found,
@@ -86,9 +86,9 @@ def _arrow(leaf: Leaf, form: str) -> Iterator[None]:
         raise errors.ContentError(f"{leaf.name}: not a readable {form} file: {error}") from error
 
 
-def _record_batches(reader: Any, ipc: Any, leaf: Leaf, limits: Limits) -> Iterator[Any]:
+def _record_batches(reader: Any, ipc: Any, leaf: Leaf) -> Iterator[Any]:
     """The record batches of a stream of messages; a compressed one could be a bomb."""
-    schema, size = None, 0
+    schema = None
     for message in reader:
         if message.type == "schema":
             schema = ipc.read_schema(message)
@@ -97,11 +97,6 @@ def _record_batches(reader: Any, ipc: Any, leaf: Leaf, limits: Limits) -> Iterat
                 raise errors.ArchiveError(
                     f"{leaf.name}: its batches are compressed, which is not read here",
                     hint="save it as parquet: Dataset.to_parquet(...)",
-                )
-            size += message.body.size
-            if size > limits.stream_bytes:
-                raise errors.ArchiveError(
-                    f"{leaf.name}: unpacks to more than {limits.stream_bytes:,} bytes"
                 )
             yield ipc.read_record_batch(message, schema)
         else:

@@ -200,9 +200,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "Arrow",
         (b"ARROW1", b"\xff\xff\xff\xff"),
-        read=lambda leaf, work: _offered(
-            leaf, work, columnar.read_arrow(leaf, work.found, work.limits)
-        ),
+        read=lambda leaf, work: _offered(leaf, work, columnar.read_arrow(leaf, work.found)),
     ),
     Format("PNG", (png_files.SIGNATURE,), read=lambda leaf, work: work.pngs.add(leaf)),
     Format(

@@ -1,7 +1,7 @@
 """A mirror for the rest of the cluster: the four files from memory, or a mirror folder from disk.
 
-It serves those files and nothing else; the four (31 MB) are read and checked once, at the start. As
-an HTTP proxy it answers for the address that stock TFDS has built in, and for no other.
+It serves those files and nothing else; the four (31 MB) are read once, at the start. As an HTTP
+proxy it answers for the address that stock TFDS has built in, and for no other.
 """
 
 from __future__ import annotations

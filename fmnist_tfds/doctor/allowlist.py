@@ -56,7 +56,7 @@ def request(
     lines += [
         "  outbound only, GET only (through a proxy: CONNECT to the port above);",
         f"  client: User-Agent fmnist_tfds/{version.VERSION};",
-        "  Range requests help to resume; nothing is uploaded; once per machine or cache.",
+        "  Range requests help to resume; nothing is uploaded; once a machine or cache.",
         "",
         "Files:",
     ]

@@ -110,7 +110,8 @@ def _remote(
                 mine = _served(m, dataset)
                 return probes.Probe(m, hurried, mine, secrets, p, clock=clock, wall=wall)
 
-            looks.append(_Look(make, deadline, clock, sleep, is_off=_is_off(options, mirror)))
+            why = _unasked(options, mirror, dataset)
+            looks.append(_Look(make, deadline, clock, sleep, unasked=why))
         for look in looks:
             look.start()
         for look in looks:
@@ -124,8 +125,19 @@ def _served(mirror: settings.Mirror, dataset: artifacts.ArtifactSet) -> artifact
     return dataset if files == dataset.files else dataclasses.replace(dataset, files=files)
 
 
-def _is_off(options: settings.Settings, mirror: settings.Mirror) -> bool:
-    return options.offline and not mirror.is_local
+def _unasked(
+    options: settings.Settings, mirror: settings.Mirror, dataset: artifacts.ArtifactSet
+) -> causes.Explanation | None:
+    """Why nothing is requested from `mirror`; None if it is examined."""
+    if mirror.is_local:
+        return None
+    if options.offline:
+        return causes.named("offline")
+    if _served(mirror, dataset).files:
+        return None
+    lacking = ", ".join(dict.fromkeys(f"{{{mirror.lacks(file)}}}" for file in dataset.files))
+    seen = f"it names files by {lacking}, which is known of no file of {dataset.title}"
+    return causes.named("unsupported-scheme", seen, "use another mirror for this data set")
 
 
 class _Probe(Protocol):
@@ -144,17 +156,17 @@ class _Look:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         *,
-        is_off: bool,
+        unasked: causes.Explanation | None,
     ) -> None:
         self._make, self._deadline, self._clock, self._sleep = make, deadline, clock, sleep
         self._probe = make()
-        self._is_off = is_off
+        self._unasked = unasked
         self._failures: list[str] = []
         self._result: findings.Source | None = None
         self._thread = threading.Thread(target=self._run, name="doctor", daemon=True)
 
     def start(self) -> None:
-        if not self._is_off:
+        if self._unasked is None:
             self._thread.start()
 
     def wait(self) -> None:
@@ -168,8 +180,8 @@ class _Look:
         if self._result is not None:
             return self._result
         so_far = self._probe.result()
-        if self._is_off:
-            return _because(so_far, causes.named("offline"))
+        if self._unasked is not None:
+            return _because(so_far, self._unasked)
         passed = [s.name for s in so_far.stages if s.outcome == "ok"]
         reached = f"got as far as {passed[-1]}" if passed else "no response"
         why = causes.named("deadline", f"time is up: {reached}")

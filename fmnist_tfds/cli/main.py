@@ -141,8 +141,6 @@ def _as_meant(argv: Sequence[str]) -> list[str]:
         return [*words[1:2], "--help"]
     if words[:1] in (["version"], ["-V"]):
         return ["--version"]
-    if words[:1] == ["completion"]:
-        return words
     found: list[str] = []
     for number, word in enumerate(words):
         name, mark, value = word.partition("=")

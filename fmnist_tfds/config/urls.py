@@ -121,7 +121,8 @@ def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
         if not entry:
             continue
         name, colon, wanted_port = entry.rpartition(":")
-        if colon and wanted_port.isdigit() and "]" not in wanted_port and name.count(":") == 0:
+        # "::1" is an address, "[::1]:8080" one with a port.
+        if colon and wanted_port.isdigit() and (":" not in name or name.endswith("]")):
             if port is None or int(wanted_port) != port:
                 continue
             entry = name

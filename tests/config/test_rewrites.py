@@ -95,6 +95,11 @@ def test_several_targets_are_tried_in_order(tmp_path):
     ]
 
 
+def test_mirrors_that_are_rewritten_to_one_are_asked_once(tmp_path):
+    found = _load(tmp_path, REWRITES, mirrors="https://github.com/a/, https://longest.example/")
+    assert [m.url for m in found.mirrors] == ["https://longest.example/"]
+
+
 def test_default_mirrors_are_rewritten_too(tmp_path):
     text = '[[rewrites]]\nfrom = "https://"\nto = ["https://proxy.example/"]'
     found = _load(tmp_path, text, mirrors="default")
@@ -114,13 +119,19 @@ def test_rewritten_url_gets_the_credentials_of_its_new_host_and_no_other(tmp_pat
     name = "there"
     url = "https://new.example/"
     auth = { type = "bearer", token = "env:NEW" }
+    [[mirrors]]
+    name = "deep"
+    url = "https://new.example/deep/{filename}"
+    auth = { type = "bearer", token = "env:DEEP" }
     [[rewrites]]
     from = "https://old.example/"
-    to = ["https://new.example/old/", "https://stranger.example/"]
+    to = ["https://new.example/old/", "https://new.example/deep/", "https://stranger.example/"]
     """
-    first, second = _load(tmp_path, text).mirrors
+    first, deep, last = _load(tmp_path, text).mirrors
     assert (first.url, first.auth.token) == ("https://new.example/old/data/", "env:NEW")
-    assert (second.url, second.auth) == ("https://stranger.example/data/", None)
+    # Of two that the URL begins with, the one that says more.
+    assert (deep.url, deep.auth.token) == ("https://new.example/deep/data/", "env:DEEP")
+    assert (last.url, last.auth, last.name) == ("https://stranger.example/data/", None, "here")
 
 
 @pytest.mark.parametrize(
@@ -176,13 +187,15 @@ def test_no_proxy_may_stand_between_blanks(between):
 
 
 def test_messages_and_limits_reach_the_settings(tmp_path):
-    text = """
+    text = '''
     [network]
     user_agent = "our-mirror/1.0"
     limit_rate_bytes_per_s = 500000
     [messages]
-    blocked = "ask netops@corp.example, form 17"
-    """
+    blocked = """
+      ask netops@corp.example,
+      form 17"""
+    '''
     found = _load(tmp_path, text)
     assert found.network.user_agent == "our-mirror/1.0"
     assert found.network.limit_rate_bytes_per_s == 500_000

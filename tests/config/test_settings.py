@@ -58,6 +58,12 @@ def test_mirror_list_takes_names_folders_templates_and_default(tmp_path):
     assert len(found.mirrors) == 2 + len(catalog.FASHION_MNIST.mirrors)
 
 
+@pytest.mark.parametrize("name", ["a folder", "Größe", "50%"])
+def test_folder_is_found_whatever_letters_its_name_has(tmp_path, name):
+    (mirror,) = loader.load(mirrors=str(tmp_path / name), environ={}).mirrors
+    assert urls.local_path(mirror.url_for(_named("F.gz"))) == tmp_path / name / "F.gz"
+
+
 def test_toml_mirrors_alone_replace_the_public_list(tmp_path):
     path = _toml(tmp_path, '[[mirrors]]\nurl = "https://a.example/f"\n')
     assert _urls(loader.load(config_file=path, environ={})) == ["https://a.example/f/"]
@@ -72,9 +78,14 @@ def test_off_switches_the_network_off_and_excludes_network_mirrors(tmp_path):
 
 def test_website_endpoint_over_https_is_rewritten_and_said():
     wrong = "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-    found = loader.load(mirrors=wrong, environ={})
+    found = loader.load(mirrors=f"{wrong}?sig=s3cret", environ={})
     assert _urls(found) == ["https://fashion-mnist.s3.eu-central-1.amazonaws.com/"]
-    assert "cannot work" in found.notes[0]
+    (note,) = found.notes
+    assert "cannot work" in note
+    assert "s3cret" not in note
+    # Without TLS it works as it stands.
+    plain = loader.load(mirrors=wrong.replace("https", "http"), environ={})
+    assert (_urls(plain), plain.notes) == ([wrong.replace("https", "http")], ())
 
 
 def test_file_name_goes_before_the_query_of_a_base_url():
@@ -92,6 +103,7 @@ def test_file_name_goes_before_the_query_of_a_base_url():
         ("order = 3\n", "expected a string"),
         ("[[mirrors]]\nname = 'a'\n", "url is missing"),
         ("[[mirrors]]\nurl = 'https://u:p@a.example/'\n", "credentials in a URL"),
+        ("[[mirrors]]\nurl = 'https://hunter2@a.example/'\n", "credentials in a URL"),
         (
             "[[mirrors]]\nurl = 'https://a.example/'\nauth = {type = 'bearer', token = 'x'}\n",
             "a secret may not stand in the file",
@@ -184,6 +196,9 @@ def test_route_weighs_mirror_environment_and_general_settings(tmp_path):
         ("10.1.2.3", None, "10.0.0.0/8", True),
         ("11.1.2.3", None, "10.0.0.0/8", False),
         ("::1", None, "::1", True),
+        ("::1", 8080, "[::1]:8080", True),
+        ("::1", 80, "[::1]:8080", False),
+        ("::1", 8080, "[::1]", True),
         ("a.example", None, "*", True),
         ("a.example", None, "", False),
     ],
@@ -203,8 +218,9 @@ def test_secrets_are_resolved_late_and_named_when_missing(tmp_path, monkeypatch)
 
 
 def test_masked_url_shows_neither_password_nor_query_values():
-    shown = urls.mask_url("https://user:pass@a.example/x?sig=abc&v=1")
-    assert shown == "https://***@a.example/x?***"
+    url = "https://user:pass@a.example/x?sig=abc&v=1#token=abc"
+    assert urls.mask_url(url) == "https://***@a.example/x?***"
+    assert settings.Mirror(url).title == "https://***@a.example/x?***"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,45 @@ def test_environment_names_a_proxy_asked_by_tls(tmp_path):
     assert "export https_proxy=http://proxy.corp:3128" in found.remedy
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"http_proxy": "http://u:s3cret@proxy.corp:1"},
+        {"https_proxy": "https://u:s3cret@proxy.corp:1"},
+        {"https_proxy": "http://proxy.corp:1", "HTTPS_PROXY": "http://u:s3cret@proxy.corp:2"},
+        {"no_proxy": "http://u:s3cret@inner.example"},
+        {"https_proxy": "http://p:1", "no_proxy": "*, u:s3cret@inner.example"},
+    ],
+)
+def test_no_finding_shows_a_password(environ, tmp_path):
+    found = _findings(tmp_path, environ)
+    assert found
+    assert "s3cret" not in str(found)
+
+
+def test_finding_about_an_address_shows_no_query_and_the_mirrors_own_name(tmp_path):
+    mirror = settings.Mirror(url="https://github.com/o/r/blob/main/?token=s3cret", name="pages")
+    found = _only(_findings(tmp_path, {}, mirror))
+    assert found.subject == "pages"
+    assert "s3cret" not in str(found)
+
+
+def test_mirror_with_a_proxy_of_its_own_needs_none_of_the_variables(tmp_path):
+    own = settings.Mirror(url=PUBLIC, proxy="http://own.corp:1")
+    assert _findings(tmp_path, {"http_proxy": "http://proxy.corp:3128"}, own) == ()
+    both = {"http_proxy": "http://proxy.corp:1", "all_proxy": "http://proxy.corp:1"}
+    assert _findings(tmp_path, both) == ()
+    swallowed = {"https_proxy": "http://proxy.corp:3128", "no_proxy": "*"}
+    assert _findings(tmp_path, swallowed, own) == ()
+
+
+def test_environment_names_a_no_proxy_that_keeps_a_mirror_from_the_general_proxy(tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(f'order = "{PUBLIC}"\n[network]\nproxy = "http://proxy.corp:1"\n')
+    found = loader.load(config_file=path, environ={"no_proxy": "example.org"})
+    assert "keeps mirror.example.org from the proxy" in _only(environment.check({}, found)).problem
+
+
 def test_environment_names_a_missing_https_proxy(tmp_path):
     found = _only(_findings(tmp_path, {"http_proxy": "http://proxy.corp:3128"}))
     assert found.subject == "HTTPS_PROXY"

@@ -179,6 +179,15 @@ def test_template_that_can_name_no_file_is_not_asked(examine, lab):
     assert lab.asked(settings.Mirror(url=url)) == []
 
 
+def test_template_is_asked_for_those_files_alone_that_it_can_name(examine, lab, scripted):
+    known = [dataclasses.replace(f, md5="5" if f.name == SMALL else "") for f in lab.dataset.files]
+    mirror = scripted(lambda request, reply: reply.whole("200 OK", lab.files[SMALL]))
+    mirror = dataclasses.replace(mirror, url=f"{mirror.url}{{md5}}")
+    dataset = dataclasses.replace(lab.dataset, files=tuple(known))
+    (source,) = examine(mirror, dataset=dataset).sources
+    assert (source.cause, source.serves) == ("", (SMALL,))
+
+
 @pytest.mark.parametrize("wrong", ["bytes", "folder", "none"])
 def test_folder_in_the_list_is_examined_offline_too(wrong, examine, lab, tmp_path):
     for name in (file.name for file in lab.dataset.files):

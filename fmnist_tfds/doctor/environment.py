@@ -95,7 +95,7 @@ def _no_proxy(found: settings.Settings) -> Iterator[findings.Finding]:
         return
     for mirror in found.mirrors:
         host = urllib.parse.urlsplit(mirror.url).hostname or ""
-        if mirror.is_local or mirror.proxy is not None or not certificates.is_public(host):
+        if mirror.is_local or not certificates.is_public(host):
             continue
         if found.route(mirror, mirror.url).proxy_origin == "NO_PROXY":
             yield findings.Finding(

@@ -12,7 +12,7 @@ import pytest
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.benchmark import measure as benchmark
 from fmnist_tfds.cli import main
-from fmnist_tfds.training import quickstart
+from fmnist_tfds.training import plots, quickstart
 
 NAMES = [file.name for file in catalog.FASHION_MNIST.files]
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -74,7 +74,7 @@ def test_config_shows_no_secret_and_says_where_tls_is_not_verified(tmp_path, cap
     monkeypatch.delenv("FMNIST_TFDS_MIRRORS")
     monkeypatch.setenv("https_proxy", "http://ann:hunter1@r.example:1")
     monkeypatch.setenv("http_proxy", "ann:hunter2@s.example:2")
-    monkeypatch.setenv("no_proxy", "intern.example")
+    monkeypatch.setenv("no_proxy", "intern.example,http://ann:hunter6@inner.example")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("A_PROXY", "http://ann:hunter3@p.example:3128")
     monkeypatch.setenv("A_TOKEN", "hunter4")
@@ -82,12 +82,14 @@ def test_config_shows_no_secret_and_says_where_tls_is_not_verified(tmp_path, cap
     path.write_text(
         '[[mirrors]]\nurl = "https://a.example/{filename}?sig=hunter5"\nproxy = "env:A_PROXY"\n'
         'insecure_tls = true\nauth = { type = "bearer", token = "env:A_TOKEN" }\n'
-        '[[mirrors]]\nurl = "https://b.example/"\n[network]\nproxy = "env:A_PROXY"\n'
+        '[[mirrors]]\nurl = "https://b.example/"\nheaders = { X-Key = "hunter7" }\n'
+        '[network]\nproxy = "env:A_PROXY"\n'
     )
     assert main.run(["config", f"--config_file={path}"]) == 0
     out = capsys.readouterr().out
     assert "hunter" not in out
-    for part in ("r.example:1", "s.example:2", "a.example", "auth bearer", "intern.example"):
+    parts = ("r.example:1", "s.example:2", "a.example", "auth bearer", "header X-Key")
+    for part in (*parts, "intern.example", "inner.example"):
         assert part in out
     assert str(tmp_path / "ca.pem") in out
     assert [line for line in out.splitlines() if "TLS NOT VERIFIED" in line] == [
@@ -236,6 +238,16 @@ def test_quickstart_waits_two_minutes_unless_told_otherwise(ran, monkeypatch):
     monkeypatch.setenv("FMNIST_TFDS_DEADLINE_S", "600")
     assert main.run(["quickstart"]) == 2
     assert ran["settings"].network.deadline_s == 600.0
+
+
+def test_benchmark_without_matplotlib_says_so_before_it_measures(ran, monkeypatch, capsys):
+    def lacking():
+        raise errors.MissingExtraError("needs matplotlib")
+
+    monkeypatch.setattr(plots, "require_matplotlib", lacking)
+    assert main.run(["benchmark", "--offline"]) == 1
+    assert "needs matplotlib" in capsys.readouterr().err
+    assert ran == {}
 
 
 def test_benchmark_measures_with_its_flags_and_writes_below_out(ran, real_data, tmp_path, capsys):

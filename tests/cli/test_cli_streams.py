@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -34,7 +35,7 @@ FAILURES = [
     ("fetch --offline", 3, "obtain"),
     ("fetch --mirrors=file:///no/such/folder", 3, "obtain"),
     ("fetch --offline --out={d}/file/out", 3, "obtain"),
-    ("fetch --mirrors=corp", 2, "config"),
+    ("fetch --mirrors=" + LONG, 2, "config"),
     ("fetch --config_file={d}/bad.toml", 2, "config"),
     ("fetch --config_file={d}/none.toml", 2, "config"),
     ("fetch --deadline_s=0", 2, "config"),
@@ -165,6 +166,22 @@ def test_markup_in_a_message_is_shown_as_it_stands(tmp_path, capsys):
     path = tmp_path / "[bold]x[/bold]"
     assert main.run(["verify", str(path)]) == 2
     assert "[bold]x[/bold]" in capsys.readouterr().err
+    # In the hint as well, and a word behind "--" stays as it was typed.
+    assert main.run(["bundle", "export", "--out=d", "--", "--[bold]x-y"]) == 2
+    assert "hint: fmnist-tfds bundle export d/--[bold]x-y" in capsys.readouterr().err
+
+
+def test_negative_verbosity_leaves_errors_alone_and_one_adds_what_others_say(capsys):
+    ours, others = logging.getLogger("fmnist_tfds.x"), logging.getLogger("others")
+    for verbosity, said in ((-1, ["e"]), (0, ["i", "w", "e", "other w"])):
+        assert main.run(["config", f"--verbosity={verbosity}"]) == 0
+        capsys.readouterr()
+        for say, word in ((ours.info, "i"), (ours.warning, "w"), (ours.error, "e")):
+            say(word)
+        if verbosity == 0:
+            others.info("other i")
+            others.warning("other w")
+        assert capsys.readouterr().err.splitlines() == said
 
 
 def test_verbosity_adds_the_traceback_to_stderr_alone(folder, capsys):

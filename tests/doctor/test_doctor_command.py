@@ -45,6 +45,59 @@ def broken(closed_port):
     return doctor.examine(found, (contradiction,), sleep=lambda _: None)
 
 
+FACTS = {
+    "evidence": "403 from p.corp:3128 (squid: ERR_ACCESS_DENIED)",
+    "remedy": "ask for this host to be allowed",
+    "address_problem": "a web page, not a file",
+    "issuer": "Corp CA",
+    "proxy": "p.corp:3128",
+    "proxy_answered": "1.1 house-proxy",
+    "proxy_origin": "HTTPS_PROXY",
+}
+
+
+def _report(*sources):
+    return findings.Report(False, "no way", (), sources, (), (), "", None, 1.0, "x", "now")
+
+
+def _source(host, **more):
+    stages = tuple(findings.Stage(name, "not reached") for name in findings.STAGES)
+    found = {"url": f"https://{host}/", "host": host, "stages": stages, "cause": "proxy-denied"}
+    return findings.Source(**{**found, "owner": "proxy", **FACTS, **more})
+
+
+@pytest.mark.parametrize("form", ["table", "page"])
+def test_all_that_is_known_of_a_source_is_shown(form):
+    served, hop, note = "labels.gz", "https://cdn.example/", "no ranges"
+    source = _source("a.example", serves=(served,), hops=(hop,), notes=(note,), probes=3)
+    report = _report(source)
+    shown = html.unescape(report_html.page(report)) if form == "page" else _printed(report, 120)
+    for fact in (*FACTS.values(), source.cause, findings.OWNERS["proxy"], served, hop, note):
+        assert fact in shown, fact
+    assert "tried: 3 times" in shown or form == "page"
+    works = _source("a.example", cause="", owner="passing disturbance", remedy="", evidence="",
+                    probes=2, disturbances=("reset",))  # fmt: skip
+    shown = _printed(_report(works), 120)
+    assert "tried: 2 times; failed before it worked: reset" in shown
+    assert "cause:" not in shown
+
+
+def test_sources_are_shown_together_only_where_all_of_the_trouble_is_the_same():
+    alike = [_source("a.example", evidence="seen at a"), _source("b.example", evidence="seen at b")]
+    shown = _printed(_report(*alike), 120)
+    assert shown.count("do: ") == 1
+    assert "seen at a" in shown
+    assert "seen at b" in shown
+    for other in (
+        {"proxy": "q.corp:1"},
+        {"remedy": "ask somebody else"},
+        {"issuer": "Other CA"},
+        {"notes": ("re-compressed",)},
+    ):
+        shown = _printed(_report(alike[0], _source("b.example", **other)), 120)
+        assert shown.count("do: ") == 2, other
+
+
 def _printed(report, width, **options):
     text = io.StringIO()
     console = rich_console.Console(file=text, width=width, highlight=False, **options)
@@ -130,10 +183,30 @@ def test_doctor_looks_at_other_tools_caches_where_fetch_would(
 
 
 @pytest.mark.parametrize("place", ["missing/report.html", "."])
-def test_doctor_command_refuses_an_unwritable_page_before_it_looks(place, tmp_path, capsys):
+def test_doctor_command_refuses_an_unwritable_page_before_it_looks(
+    place, real_mirror, tmp_path, capsys
+):
     path = tmp_path / place
-    assert main.run(["doctor", "--mirrors=off", f"--html={path}"]) == 2
+    assert main.run(["doctor", f"--mirrors={real_mirror.url}", f"--html={path}"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+    assert real_mirror.requests == []
+
+
+def test_doctor_command_prints_the_request_with_code_0_just_where_there_is_no_way(capsys):
+    flags = ["--mirrors=https://mirror.example.org/", "--offline"]
+    assert main.run(["doctor", *flags]) == 3
+    capsys.readouterr()
+    assert main.run(["doctor", *flags, "--allowlist"]) == 0
+    assert "mirror.example.org  TCP 443 HTTPS" in capsys.readouterr().out
+
+
+def test_doctor_command_says_which_settings_contradict_each_other(capsys, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://a.corp:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://b.corp:2")
+    assert main.run(["doctor", "--mirrors=off"]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert "http_proxy=http://a.corp:1 and HTTP_PROXY=http://b.corp:2 differ" in out
+    assert "unset HTTP_PROXY, or give both the same value" in out
 
 
 def test_doctor_command_writes_the_page(real_mirror, tmp_path):

@@ -150,7 +150,10 @@ class LoopbackMirror:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.requests_seen = self.requests = []  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        # Looks every 0.05 s whether it is to end: a test waits as long for its mirror to close.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -6,8 +6,6 @@ import ast
 import pathlib
 import re
 
-import pytest
-
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "fmnist_tfds"
 MANY = 5
 
@@ -40,11 +38,13 @@ def _unexplained(source):
                 yield f"{name}: {', '.join(lacking)}"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
-)
-def test_many_parameters_are_explained_one_by_one(path):
-    assert list(_unexplained(path.read_text(encoding="utf-8"))) == []
+def test_many_parameters_are_explained_one_by_one():
+    found = {
+        path.relative_to(PACKAGE).as_posix(): list(_unexplained(path.read_text(encoding="utf-8")))
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert len(found) > 100
+    assert {path: lacking for path, lacking in found.items() if lacking} == {}
 
 
 def test_a_parameter_without_an_explanation_is_found():

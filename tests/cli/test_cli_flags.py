@@ -193,10 +193,46 @@ def test_build_offline_asks_no_mirror(clean, real_mirror, tmp_path):
     assert real_mirror.requests == []
 
 
-def test_build_takes_the_folder_that_it_is_given(clean, real_data, tmp_path):
+def test_build_takes_the_folder_that_it_is_given(clean, real_data, tmp_path, capsys):
     flags = ["--mirrors=off", f"--cache_dir={tmp_path / 'c'}", "--max_examples_per_split=5"]
     data_dir = f"--data_dir={tmp_path / 'tfds'}"
     assert main.run(["build", *flags, f"--manual_dir={real_data}", data_dir]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2, "its own lines, none of TFDS"
+    assert main.run(["build", *flags, f"--manual_dir={real_data}", data_dir, "--verbosity=-1"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_build_takes_other_tools_caches_only_where_told(clean, real_data, tmp_path, monkeypatch):
+    folder = tmp_path / "datasets" / "fashion-mnist"
+    folder.parent.mkdir()
+    folder.symlink_to(real_data)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    flags = ["--mirrors=off", f"--cache_dir={tmp_path / 'c'}", "--max_examples_per_split=5"]
+    data_dir = f"--data_dir={tmp_path / 'tfds'}"
+    assert main.run(["build", *flags, data_dir]) == 3
+    assert main.run(["build", *flags, data_dir, "--adopt_local", "--verbosity=-1"]) == 0
+
+
+def test_build_says_what_tfds_refuses_in_one_message(clean, real_data, tmp_path, capsys):
+    flags = ["--mirrors=off", f"--cache_dir={tmp_path / 'c'}", f"--manual_dir={real_data}"]
+    few = ["--max_examples_per_split=5", "--num_shards=10", f"--data_dir={tmp_path / 'tfds'}"]
+    assert main.run(["build", *flags, *few]) == 1
+    said = capsys.readouterr()
+    assert "num_examples (5) < number_of_shards (10)" in said.err
+    assert said.err.count("error: ") == 1
+    assert "Traceback" not in said.err
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
+def test_build_with_dead_mirrors_says_why_and_leaves_nothing(clean, closed_port, tmp_path, capsys):
+    config = tmp_path / "site.toml"
+    config.write_text("[network]\nbackoff_s = 0\n")
+    flags = [f"--mirrors=http://127.0.0.1:{closed_port}/", f"--config_file={config}"]
+    assert main.run(["build", *flags, f"--cache_dir={tmp_path / 'c'}", f"--data_dir={tmp_path / 'tfds'}"]) == 3
+    said = capsys.readouterr()
+    assert "connect-refused" in said.err
+    assert "Traceback" not in said.err
+    assert not list(tmp_path.rglob("*.tfrecord*"))
 
 
 @pytest.fixture

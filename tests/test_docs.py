@@ -87,18 +87,6 @@ def test_the_reference_is_what_the_settings_and_the_command_line_say(monkeypatch
         assert shown == written, "run python scripts/write_reference.py"
 
 
-def test_first_lines_of_the_site_train(real_data, tmp_path):
-    text = (DOCS / "index.md").read_text(encoding="utf-8")
-    (build,) = re.findall(r"^fmnist-tfds build .*$", text, re.MULTILINE)
-    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    words = [sys.executable, "-m", "fmnist_tfds", *build.split()[1:], f"--manual_dir={real_data}"]
-    environ = {**os.environ, "PYTHONPATH": str(REPO), "FMNIST_TFDS_CACHE_DIR": str(tmp_path / "c")}
-    for command in (words, [sys.executable, "-c", code]):
-        subprocess.run(
-            command, cwd=tmp_path, env=environ, capture_output=True, check=True, timeout=600
-        )
-
-
 def test_the_page_of_tfds_data_sets_is_what_this_tfds_gives():
     # In a process of its own: TFDS lists more names once some modules were imported.
     script = (

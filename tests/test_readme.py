@@ -65,7 +65,7 @@ def reader(real_data, tmp_path) -> Callable[[list[str]], None]:
 
     def run(words: list[str]) -> None:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=240, cwd=tmp_path / "here", env=environ
+            words, capture_output=True, text=True, timeout=900, cwd=tmp_path / "here", env=environ
         )
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
 
@@ -87,7 +87,7 @@ def test_readme_commands_for_a_bad_network_run(reader, real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_readme_three_ways_to_use_it_run(reader, real_data, tmp_path):
+def test_ways_to_use_it_in_the_readme_and_on_the_site_run(reader, real_data, tmp_path):
     def here(fence: str) -> str:
         assert "/data/tfds" in fence or "load_data" in fence
         return fence.replace("/data/tfds", str(tmp_path / "tfds"))
@@ -101,7 +101,12 @@ def test_readme_three_ways_to_use_it_run(reader, real_data, tmp_path):
         "                          keras.layers.Dense(10, activation='softmax')])\n"
         "model.compile(loss='sparse_categorical_crossentropy')\n"
     )
-    reader(["python", "-c", model + here(_fence_with("make_eval"))])
+    # In the same process the first lines of the site, which begin with the same build.
+    site = (REPO / "docs" / "index.md").read_text(encoding="utf-8")
+    (first_lines,) = re.findall(r"^```python\n(.*?)^```$", site, re.M | re.S)
+    assert "\nfmnist-tfds build --data_dir=tfds\n" in site
+    (tmp_path / "here" / "tfds").symlink_to(tmp_path / "tfds")
+    reader(["python", "-c", model + here(_fence_with("make_eval")) + first_lines])
     reader(["python", "-c", here(_fence_with("import load_data"))])
 
 

@@ -350,9 +350,11 @@ def test_full_disk_under_the_output_is_one_message():
 
 @pytest.mark.versions
 def test_build_prepares_from_manual_dir_without_a_network(real_data, tmp_path):
+    # All of it: tests/cli/test_cli_build.py. This one runs with the oldest packages too.
     flags = [f"--manual_dir={real_data}", f"--data_dir={tmp_path}", "--mirrors=off"]
+    few = "--max_examples_per_split=5"
     done = subprocess.run(
-        [sys.executable, "-m", "fmnist_tfds.cli.main", "build", *flags],
+        [sys.executable, "-m", "fmnist_tfds.cli.main", "build", *flags, few],
         capture_output=True,
         text=True,
         timeout=600,

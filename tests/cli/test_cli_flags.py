@@ -228,7 +228,8 @@ def test_build_with_dead_mirrors_says_why_and_leaves_nothing(clean, closed_port,
     config = tmp_path / "site.toml"
     config.write_text("[network]\nbackoff_s = 0\n")
     flags = [f"--mirrors=http://127.0.0.1:{closed_port}/", f"--config_file={config}"]
-    assert main.run(["build", *flags, f"--cache_dir={tmp_path / 'c'}", f"--data_dir={tmp_path / 'tfds'}"]) == 3
+    flags += [f"--cache_dir={tmp_path / 'c'}", f"--data_dir={tmp_path / 'tfds'}"]
+    assert main.run(["build", *flags]) == 3
     said = capsys.readouterr()
     assert "connect-refused" in said.err
     assert "Traceback" not in said.err

@@ -42,6 +42,7 @@ def test_entry_agrees_with_itself(name):
     assert entry.license
     assert entry.citation.lstrip().startswith("@")
     assert {each.form for each in entry.tool_folders} <= set(typing.get_args(catalog.Form))
+    assert all(f.usage and f.form != "other" for f in entry.plantable().values())
     for impostor in entry.impostors:
         assert impostor.digests
         assert {kind for kind, _ in impostor.digests} <= {"md5", "sha1", "sha256"}

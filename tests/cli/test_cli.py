@@ -105,6 +105,7 @@ def test_verify_exits_4_for_anything_not_genuine(real_data, tmp_path, capsys):
         (["benchmark", "--repeats=few"], "expected a whole number of at least 1, got 'few'"),
         (["verify", "/dev/null"], "neither a file nor a folder"),
         (["build", "--download_only"], "goes past every builder"),
+        (["build", "--download_only=true"], "goes past every builder"),
         (["build", "--num_shard=3"], "the nearest valid one is --num_shards"),
         (["build", "--mirors=http://ann:hunter2@a.example/"], "the nearest valid one is --mirrors"),
         (["build", "--num_shards=few"], "invalid int value: 'few'"),
@@ -284,6 +285,7 @@ def test_negative_verbosity_leaves_only_results(real_data, tmp_path, capfd):
     said = capfd.readouterr()
     assert said.err == ""
     assert len(said.out.splitlines()) == 4
+    assert said.out.count(f"  verified  from {real_data.as_uri()}/") == 4
 
 
 def test_interrupted_fetch_leaves_no_final_file(tmp_path):

@@ -55,8 +55,10 @@ def test_adopt_writes_to_the_cache_of_the_settings_or_to_out(
     assert len(lines) == 5
     assert main.run(["fetch", "--offline"]) == 0
     assert list(tmp_path.iterdir()) == []
-    assert main.run(["adopt", str(real_data), "--out=out"]) == 0
+    flags = ["--out=out", "--cache_dir=cache"]
+    assert main.run(["adopt", str(real_data), *flags]) == 0
     assert contents(tmp_path / "out") == contents(real_data)
+    assert main.run(["fetch", "--offline", "--cache_dir=cache"]) == 0, "what was proved is kept"
 
 
 def test_partial_copy_is_not_adopted_and_leaves_nothing(real_data, tmp_path, capsys):

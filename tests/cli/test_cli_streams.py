@@ -213,6 +213,7 @@ def test_one_file_that_is_not_genuine_among_several_fails_verify(
     assert main.run(["verify", *paths]) == 4
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("genuine ") for line in lines) == 2
+    assert any("web page" in line for line in lines)
 
 
 def test_verify_takes_genuine_payloads_and_looks_at_every_idx_file_of_a_folder(

@@ -163,6 +163,11 @@ def test_every_key_of_network_is_read_and_its_origin_told(tmp_path):
             "[[mirrors]]\nurl = 'http://a.example/'\nauth = {type = 'basic', username = 'u'}\n",
             "password is missing",
         ),
+        (
+            "[[mirrors]]\nurl = 'http://a.example/'\n"
+            "auth = {type = 'bearer', token = 'env:T', username = 'u'}\n",
+            "unknown key 'username'",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_refused(tmp_path, text, said):
@@ -219,6 +224,18 @@ def test_a_secret_in_a_file_beside_the_toml_file_is_sent_from_any_folder(tmp_pat
         )
         assert obtain.obtain(found, dataset=jobs.DATASET).error is None
     assert {headers["X-Key"] for _, headers in mirror.seen} == {"from-the-file"}
+
+
+def test_a_relative_folder_is_one_of_the_working_folder_from_then_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = loader.load(cache_dir="c", manual_dir="m", environ={})
+    assert (found.cache_dir, found.manual_dir) == (tmp_path / "c", tmp_path / "m")
+
+
+def test_a_cache_home_needs_no_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert loader.load(environ={}).cache_dir == tmp_path / "fmnist_tfds"
 
 
 def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):

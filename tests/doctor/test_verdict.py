@@ -32,6 +32,7 @@ def seen(host, cause="", *, scheme="https", passed=(), **more):
 
 
 REFUSED = seen("a.example", "connect-refused")
+NO_NAME = findings.Stage("dns", "failed")
 UNRESOLVED = seen("a.example", "dns-failure")
 WORKS = seen("b.example", passed=("dns", "tcp", "tls", "http"))
 
@@ -47,6 +48,7 @@ WORKS = seen("b.example", passed=("dns", "tcp", "tls", "http"))
         (UNRESOLVED, [], "own line"),
         (UNRESOLVED, [WORKS], "server"),
         (UNRESOLVED, [seen("b.example", "dns-failure")], "own line"),
+        (UNRESOLVED, [seen("b.example", "dns-failure", stages=(NO_NAME,))], "own line"),
         (seen("a.example", "connect-timeout"), [WORKS], "server"),
         (seen("a.example", "connect-timeout"), [seen("b.example", "connect-timeout")], "own line"),
         # One answered before it broke off: the line is not dead.

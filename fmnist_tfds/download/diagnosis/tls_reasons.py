@@ -33,13 +33,6 @@ _CERTIFICATE = {
     67: ("was signed by an authority whose key is too short to be trusted", _OWNER),
     68: ("is signed with a hash that is no longer trusted (SHA-1 or MD5)", _OWNER),
 }
-# From 79 on: what RFC 5280 wants and older OpenSSL, and Python before 3.13, did not look at.
-_STRICT_FROM = 79
-_STRICT = (
-    "or its authority's lacks what RFC 5280 demands, which Python 3.13 looks at (code {code})",
-    "have the authority reissued (with a subject and an authority key identifier), use Python "
-    "3.12, or insecure_tls for this mirror (every byte is still checked against the pinned hashes)",
-)
 
 # ssl.SSLError.reason -> what is wrong, and the remedy.
 _HANDSHAKE = {
@@ -61,11 +54,7 @@ UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 
 def of_certificate(code: int) -> tuple[str, str]:
     """What a verification code says of the certificate, and the remedy."""
-    if code in _CERTIFICATE:
-        return _CERTIFICATE[code]
-    if code >= _STRICT_FROM:
-        return _STRICT[0].format(code=code), _STRICT[1]
-    return f"was refused (code {code})", _OWNER
+    return _CERTIFICATE.get(code, (f"was refused (code {code})", _OWNER))
 
 
 def is_no_tls(reason: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 
 import family
 import jobs
 import peers
 import pytest
 import requests.adapters
+import urllib3.connection
+import urllib3.util.ssl_
 
 from fmnist_tfds.config import settings
 
@@ -74,6 +77,23 @@ def test_the_authority_is_taken_from_mirror_variable_or_toml(
         "tls_issuer": "House of Mirrors",
         "insecure_tls": False,
     }
+
+
+def test_an_authority_lacking_what_rfc_5280_asks_for_is_taken_on_every_python(
+    tmp_path, authority, certificate, monkeypatch
+):
+    made = urllib3.util.create_urllib3_context
+
+    def as_on_python_3_13(*args, **kwargs):
+        context = made(*args, **kwargs)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    for module in (urllib3.util, urllib3.util.ssl_, urllib3.connection):
+        monkeypatch.setattr(module, "create_urllib3_context", as_on_python_3_13)
+    with peers.TlsMirror(jobs.BODIES, certificate) as server:
+        mirror = settings.Mirror(server.url, ca_bundle=authority.bundle)
+        assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
 
 
 def test_insecure_tls_holds_for_its_mirror_alone(tmp_path, certificate):

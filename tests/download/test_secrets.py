@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import html
 import json
@@ -26,7 +27,9 @@ from fmnist_tfds.config import loader, settings, urls
 from fmnist_tfds.doctor import report
 from fmnist_tfds.download.transport import credentials, library_logs
 
-DATASET, BODIES = family.make()
+FOUR, BODIES = family.make()
+# One small file: what is said of a failure does not depend on how many files meet it.
+DATASET = dataclasses.replace(FOUR, files=FOUR.files[3:])
 PLAIN = "zq7XkTokenW9v-42"
 
 

@@ -31,6 +31,7 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(hedging, "_SOON_S", 1.0)
     monkeypatch.setattr(hedging, "_HOPELESS_S", 6.0)
     monkeypatch.setattr(hedging, "_LINE_LOOK_S", 0.4)
+    monkeypatch.setattr(hedging, "_LINE_PAUSE_S", 2.0)
     monkeypatch.setattr(projection, "WINDOW_S", 0.3)
 
 

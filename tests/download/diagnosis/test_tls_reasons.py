@@ -63,25 +63,27 @@ def made(tmp_path_factory):
 
 @contextlib.contextmanager
 def _serving(handle):
-    """The port of a loopback server that hands each connection to `handle`."""
+    """The port of a loopback server that hands each connection to `handle`, in its own thread."""
+    threads = []
+
+    def answer(connection):
+        with connection, contextlib.suppress(OSError):
+            handle(connection)
+
+    def serve():
+        with contextlib.suppress(OSError):  # the listener is shut down
+            while True:
+                threads.append(threading.Thread(target=answer, args=(listener.accept()[0],)))
+                threads[-1].start()
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        closing = threading.Event()
-
-        def serve():
-            while not closing.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, contextlib.suppress(OSError):
-                    handle(connection)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+        accepting = threading.Thread(target=serve)
+        accepting.start()
         yield listener.getsockname()[1]
-        closing.set()
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(60)
+        accepting.join(60)
+        for thread in threads:
+            thread.join(60)
 
 
 def _tls(made, kind, **limits):
@@ -197,7 +199,6 @@ def test_page_instead_of_a_tunnel_is_the_proxys(tmp_path, made, page, cause, sai
             connection.sendall(answer)
             connection.sendall(head + page)
         connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(0.5)  # one connection after the other is served here
         while connection.recv(4096):
             pass
 

@@ -95,7 +95,7 @@ def _matrix(arguments: argparse.Namespace) -> bool:
     start = time.monotonic()
     lab = laboratory.Lab(folder)
     try:
-        results = matrix.run(lab, folder, only=arguments.only, jobs=arguments.jobs)
+        results = matrix.run(lab, folder, matrix.items(arguments.only), jobs=arguments.jobs)
         rows = [row for result in results for row in result.rows]
         skipped = [f"{r.name}: {r.skipped}" for r in results if r.skipped]
         _print_rows(rows, skipped, time.monotonic() - start)

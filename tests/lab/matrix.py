@@ -24,24 +24,39 @@ class Result:
     repeated: bool = False
 
 
-def items(only: str = "") -> list[situations.Situation | specials.Special]:
-    """All situations whose chapter or name holds a word, in the order of the table."""
-    found = [i for i in [*situations.ALL, *specials.ALL] if only in f"{i.group} {i.name}"]
+def items(
+    only: str = "", *, complete: bool = True
+) -> list[situations.Situation | specials.Special]:
+    """All situations whose chapter or name holds a word, in the order of the table.
+
+    Args:
+        only: the word.
+        complete: also those that differ from others in a number only (`situations.ALIKE`).
+    """
+    found = [
+        item
+        for item in [*situations.ALL, *specials.ALL]
+        if only in f"{item.group} {item.name}" and (complete or item.name not in situations.ALIKE)
+    ]
     order = list(dict.fromkeys(item.group for item in found))
     return sorted(found, key=lambda item: order.index(item.group))
 
 
 def run(
-    lab: laboratory.Lab, folder: pathlib.Path, *, only: str = "", jobs: int = 4
+    lab: laboratory.Lab,
+    folder: pathlib.Path,
+    todo: list[situations.Situation | specials.Special],
+    *,
+    jobs: int,
 ) -> list[Result]:
-    """Every situation once, `jobs` of them at the same time; what went wrong once more, alone.
+    """Each of `todo` once, `jobs` of them at the same time; what went wrong once more, alone.
 
     Real servers on a loaded machine miss a limit now and then; what is wrong with ours is wrong
     alone as well. `repeated` says which.
     """
-    todo = items(only)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(lambda item: _one(item, lab, folder), todo))
+        # From the end, where those stand that take longest.
+        results = list(pool.map(lambda item: _one(item, lab, folder), reversed(todo)))[::-1]
     again = folder / "again"
     again.mkdir(mode=0o755)
     for number, (item, result) in enumerate(zip(todo, results, strict=True)):

@@ -18,7 +18,8 @@ from fmnist_tfds import catalog, errors
 from fmnist_tfds.datasets.fmnist_resilient import fmnist_resilient_dataset_builder as resilient
 
 pytestmark = pytest.mark.network_parts
-MAIN = [s for s in situations.ALL if s.main and s.environment is None]
+# Without those that wait for silence to be noticed: that is the same for every file and caller.
+MAIN = [s for s in situations.ALL if s.main and not s.network and s.environment is None]
 BASE = catalog.FASHION_MNIST.mirrors[0]
 
 

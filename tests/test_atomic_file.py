@@ -21,6 +21,13 @@ def test_replacing_shows_the_old_content_until_the_new_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_as_long_as_the_file_system_allows_can_be_replaced(tmp_path):
+    path = tmp_path / ("x" * 255)
+    with atomic_file.replacing(path) as stream:
+        stream.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 def test_replacing_leaves_nothing_where_the_writing_fails(tmp_path, failure):
     path = tmp_path / "file"

@@ -55,7 +55,8 @@ def test_a_complete_manual_dir_needs_no_socket_and_is_used_in_place(tmp_path, no
     outcome = obtain.obtain(options, dataset=DATASET)
     assert outcome.error is None
     assert {f.path.parent for f in outcome.files.values()} == {folder}
-    assert set(outcome.receipt["files"]) == set(BODIES)
+    sources = {name: entry["source"] for name, entry in outcome.receipt["files"].items()}
+    assert sources == {name: str(folder / name) for name in BODIES}
 
 
 def test_a_decompressed_manual_dir_serves(tmp_path, no_network):
@@ -136,6 +137,8 @@ def test_offline_says_once_what_is_wrong_with_manual_dir(tmp_path, no_network, h
     assert text.count(str(place)) == 1
     assert said in text
     assert "Not a directory" not in text
+    # What was there was examined: the hint says which forms are taken.
+    assert ("hint: these forms are taken: " in text) is bool(held)
 
 
 def test_the_error_lists_sources_once_whatever_order_they_failed_in():
@@ -158,6 +161,42 @@ def test_the_error_lists_every_source_in_one_table(tmp_path, closed_port):
     assert text.count("connect-refused") == 1
     assert text.count("not-found") == 1
     assert "hint: " in text
+
+
+def _told(*attempts):
+    """The error of one file that failed so."""
+    file = DATASET.files[0]
+    return failure_message.obtain_error([file], {file.name: attempts}, is_offline=False)
+
+
+def test_the_deadline_does_not_hide_what_a_mirror_failed_of_before():
+    url = "http://a.example/"
+    late = results.Attempt(url, "failed", "deadline")
+    before = results.Attempt(url, "failed", "forbidden", evidence="403 from a.example")
+    (row,) = _told(before, late).message.splitlines()[1:]
+    assert row.split() == [url, "forbidden", "403", "from", "a.example", "2", "attempts"]
+
+
+def test_the_hint_is_what_helps_most_sources():
+    once, often = (
+        results.failed(f"http://{host}.example/", causes.named("forbidden", remedy=remedy), remedy)
+        for host, remedy in (("a", "rare"), ("b", "common"))
+    )
+    again = dataclasses.replace(often, url="http://c.example/")
+    assert _told(once, often, again).hint.startswith("common; ")
+
+
+def test_evidence_of_a_page_leaves_the_table_readable():
+    row = _told(results.Attempt("http://a.example/", "failed", "forbidden", evidence="x" * 300))
+    assert "x" * 160 in row.message
+    assert "x" * 161 not in row.message
+
+
+def test_a_template_is_told_as_it_was_written_once_for_all_files(tmp_path, closed_port):
+    url = f"http://127.0.0.1:{closed_port}/{{sha256}}/"
+    text = str(obtain.obtain(_options(tmp_path, f"{url}{{filename}}"), dataset=DATASET).error)
+    assert text.count("connect-refused") == 1
+    assert f"{url}  connect-refused" in text
 
 
 def test_files_that_failed_alike_share_one_table_in_whatever_order_they_asked():

@@ -132,8 +132,11 @@ def test_the_digest_told_is_that_of_the_file_given(tmp_path, is_writable):
     if not is_writable:
         (tmp_path / "cache").write_text("no folder: the payload is used where it lies")
     bare = {name.removesuffix(".gz"): gzip.decompress(b) for name, b in jobs.BODIES.items()}
-    folder = _folder(tmp_path / "manual", bare)
-    outcome = jobs.obtained(jobs.options(tmp_path, manual_dir=folder, offline=True))
+    folder, seen = _folder(tmp_path / "manual", bare), jobs.Seen()
+    effective = jobs.options(tmp_path, manual_dir=folder, offline=True)
+    outcome = jobs.obtained(effective, progress=seen)
+    # It is said that these files stay where they lie, since that costs time at every start.
+    assert any("cannot be written" in note for note in seen.notes) is not is_writable
     for file in jobs.DATASET.files:
         got = outcome.files[file.name]
         # The published .gz of this small data set cannot be made again.
@@ -191,10 +194,16 @@ def test_the_deadline_runs_from_the_beginning_and_is_the_one_that_was_set(tmp_pa
 def test_obtain_files_passes_each_of_its_arguments_on(tmp_path, share):
     (tmp_path / "site.toml").write_text(f'[[mirrors]]\nname = "s"\nurl = "{share.as_uri()}/"\n')
     given = {"cache_dir": tmp_path / "cache", "dataset": jobs.DATASET}
+    seen = jobs.Seen()
     found = fmnist_tfds.obtain_files(
-        mirrors="s", config_file=tmp_path / "site.toml", out=tmp_path / "out", **given
+        mirrors="s",
+        config_file=tmp_path / "site.toml",
+        out=tmp_path / "out",
+        progress=seen,
+        **given,
     )
     assert {path.parent for path in found.values()} == {tmp_path / "out"}
+    assert seen.files == {name: f"{share.as_uri()}/{name}" for name in NAMES}
     receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
     assert set(receipt["files"]) == set(NAMES)
     with family.Mirror(jobs.BODIES) as mirror:
@@ -222,6 +231,30 @@ def test_three_of_four_files_are_an_error_and_not_a_result(tmp_path, share):
             mirrors=str(share), cache_dir=tmp_path / "cache", dataset=jobs.DATASET
         )
     assert not (tmp_path / "cache" / "small" / NAMES[2]).exists()
+
+
+def test_a_file_of_manual_dir_that_cannot_be_read_is_named_and_no_crash(tmp_path, share):
+    if not pathlib.Path("/proc/self/mem").exists():
+        pytest.skip("needs /proc: a file that root cannot read either")
+    (share / NAMES[0]).unlink()
+    (share / NAMES[0]).symlink_to("/proc/self/mem")
+    outcome = jobs.obtained(jobs.options(tmp_path, manual_dir=share, offline=True))
+    assert outcome.files[NAMES[0]].attempts[0].cause == "forbidden"
+    assert "cannot be read: " in str(outcome.error)
+    assert [name for name in NAMES if outcome.files[name].path is None] == [NAMES[0]]
+
+
+def test_what_of_manual_dir_does_not_fit_into_the_cache_is_used_where_it_lies_and_leaves_nothing(
+    tmp_path, share, monkeypatch
+):
+    def full(source, target, *args, **kwargs):
+        target.write_bytes(source.read_bytes()[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    outcome = jobs.obtained(jobs.options(tmp_path, manual_dir=share))
+    assert {f.path.parent for f in outcome.files.values()} == {share}
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_the_users_copy_is_whole_or_as_it_was(tmp_path, share, monkeypatch):

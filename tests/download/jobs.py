@@ -46,10 +46,11 @@ class Clock:
 
 
 class Seen:
-    """A progress report that remembers: notes, and how many bytes have been seen to arrive."""
+    """A progress report that remembers: notes, files, and how many bytes have been seen."""
 
     def __init__(self):
         self.notes = []
+        self.files = {}
         self._received = 0
         self._changed = threading.Condition()
 
@@ -62,7 +63,7 @@ class Seen:
         self.notes.append(text)
 
     def done(self, file, source):
-        """Nothing to remember."""
+        self.files[file] = source
 
     def wait_for(self, received):
         """Waits until the job has seen so many bytes of a file."""

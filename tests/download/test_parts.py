@@ -91,6 +91,15 @@ def test_the_largest_part_is_taken_over_and_the_others_go(tmp_path, part_of):
     assert list(tmp_path.glob("*.part")) == []
 
 
+@pytest.mark.parametrize(("age_s", "stays"), [(500.0, True), (700.0, False)])
+def test_pieces_without_a_writer_are_removed_by_the_next_download(tmp_path, age_s, stays):
+    piece = partial_files.Parts(tmp_path).piece(NAME)
+    piece.write_bytes(b"the end of the file")
+    os.utime(piece, (time.time() - age_s,) * 2)
+    assert _taken(tmp_path) == 0
+    assert piece.exists() is stays
+
+
 def test_two_downloads_of_one_process_never_share_a_part(tmp_path):
     first, second = partial_files.Parts(tmp_path), partial_files.Parts(tmp_path)
     one = first.claim(NAME)

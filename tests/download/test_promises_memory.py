@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import pathlib
 import threading
 
 import family
@@ -13,9 +14,12 @@ import jobs
 import pytest
 
 from fmnist_tfds import artifacts, obtain
+from fmnist_tfds.config import settings
+from fmnist_tfds.download.policy import mirror_health
 
 FILES = jobs.DATASET.files
 NOW = 1_000_000.0
+MIRROR = settings.Mirror("http://a.example/")
 
 
 class _Switch:
@@ -139,6 +143,20 @@ def test_an_impostor_is_named_and_the_next_mirror_serves(tmp_path, algorithm):
     # Served under every name, it is not asked for again by the next job.
     memory = json.loads(next((tmp_path / "cache").rglob("mirrors.json")).read_text())
     assert [entry["cause"] for entry in memory.values()] == ["impostor"]
+
+
+def test_a_mirror_that_served_is_not_put_last_for_one_failure():
+    health = mirror_health.Health([MIRROR], pathlib.Path("none"), NOW)
+    health.served(MIRROR)
+    health.failed(MIRROR, "connect-refused")
+    assert not health.is_out(MIRROR)
+
+
+def test_of_two_times_that_a_mirror_asked_to_wait_the_later_one_holds():
+    health = mirror_health.Health([MIRROR], pathlib.Path("none"), NOW)
+    health.wait_until(MIRROR, 70.0)
+    health.wait_until(MIRROR, 30.0)
+    assert health.not_before(MIRROR) == 70.0
 
 
 def test_what_another_job_fetched_while_this_one_waited_is_not_fetched_again(tmp_path):

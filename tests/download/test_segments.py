@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import random
 import threading
 
@@ -118,6 +119,46 @@ def test_mirror_without_ranges_helps_nobody_and_harms_nobody(tmp_path, mirrors):
     found, _ = _fetch(tmp_path, *mirrors(slow, other))
     assert found.path.read_bytes() == BODY
     assert ("part", "") not in _outcomes(found)
+    assert len(other.spans) == 1  # once it is known, it is not asked for another piece
+
+
+def test_piece_of_another_version_of_the_file_is_not_taken(tmp_path, mirrors):
+    slow, newer = Paced(first=300_000), Paced(first=1 << 30, body=BODY + bytes(1000))
+    found, _ = _fetch(tmp_path, *mirrors(slow, newer))
+    assert found.path.read_bytes() == BODY
+    assert _outcomes(found)[-1] == ("ok", "")
+    assert ("part", "") not in _outcomes(found)
+
+
+def test_helper_that_takes_longer_than_it_saves_is_called_off(tmp_path, mirrors):
+    begins = Paced(first=2000)
+    begins.go.wait = lambda _: threading.Event().wait(0.5)
+    found, _ = _fetch(tmp_path, *mirrors(Paced(), begins))
+    assert found.path.read_bytes() == BODY
+    assert _outcomes(found) == [("failed", "slow"), ("ok", "")]
+
+
+def test_file_that_would_take_for_ever_is_not_split(tmp_path, mirrors, monkeypatch):
+    monkeypatch.setattr(splitting, "HOPELESS_S", splitting.SOON_S)
+    slow, other = Paced(first=300_000), Paced(first=1 << 30)
+    found, _ = _fetch(tmp_path, *mirrors(slow, other))
+    assert found.path.read_bytes() == BODY
+    # Another mirror is asked for the whole file then, where hedging is not switched off as here.
+    assert other.spans == []
+
+
+def test_folder_helps_nobody_and_mirror_that_cannot_help_is_remembered(
+    tmp_path, mirrors, closed_port
+):
+    share = tmp_path / "share"
+    share.mkdir()
+    (slow,) = mirrors(Paced(first=300_000))
+    dead = f"http://127.0.0.1:{closed_port}/"
+    urls = [slow.url, f"{share.as_uri()}/", dead]
+    found, store = _fetch(tmp_path, *map(settings.Mirror, urls))
+    assert found.path.read_bytes() == BODY
+    assert {a.url for a in found.attempts if a.cause} == {f"{dead}{FILE.name}"}
+    assert list(json.loads(store.mirror_memory().read_text())) == [dead]
 
 
 def test_wrong_piece_costs_its_sender_the_trust_and_not_the_download(tmp_path, mirrors):
@@ -129,6 +170,7 @@ def test_wrong_piece_costs_its_sender_the_trust_and_not_the_download(tmp_path, m
     blamed = [a for a in found.attempts if a.cause == "checksum-mismatch"]
     assert [a.url for a in blamed] == [f"{lying.url}{FILE.name}"]
     assert "pieces_from" not in store.record(FILE)
+    assert list(json.loads(store.mirror_memory().read_text())) == [lying.url]
     assert not list((tmp_path / "cache").rglob("*.p*t"))
 
 
@@ -154,6 +196,7 @@ def test_helper_that_breaks_off_leaves_the_file_to_the_first(tmp_path, mirrors):
 
     found, _ = _fetch(tmp_path, *mirrors(Paced(first=400_000), breaks))
     assert found.path.read_bytes() == BODY
+    assert not list((tmp_path / "cache").rglob("*.piece"))
 
 
 def test_small_rest_is_not_split():

@@ -69,15 +69,6 @@ class RunningAttempt(running.Running):
             self.watch.enough = self._segments.is_reached
         return self._segments
 
-    def call_off(self, why: causes.Explanation | None) -> results.Attempt:
-        """Cancels it; `why` is None where another mirror was faster."""
-        self._cancel()
-        if self.attempt is not None and self.attempt.outcome != "cancelled":
-            return self.attempt
-        if why is None:
-            return self._result("cancelled")
-        return self._result("failed", why)
-
     def _run(self) -> None:
         attempt: results.Attempt | None = None
         try:

@@ -54,6 +54,13 @@ class Running(abc.ABC):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def call_off(self, why: causes.Explanation | None) -> results.Attempt:
+        """Cancels it; `why` is None where it is no longer needed."""
+        self._cancel()
+        if self.attempt is not None and self.attempt.outcome != "cancelled":
+            return self.attempt
+        return self._result("failed" if why else "cancelled", why)
+
     @abc.abstractmethod
     def _run(self) -> None:
         """What the thread does; `_end` is its last call."""

@@ -183,8 +183,7 @@ class Helper(running.Running):
     def call_off(self, why: causes.Explanation | None) -> results.Attempt:
         """Cancels it; `why` is None where it is no longer needed."""
         self._segments.gave_up(self._span[0])
-        self._cancel()
-        return self.attempt or self._result("failed" if why else "cancelled", why)
+        return super().call_off(why)
 
     def _run(self) -> None:
         attempt = self._result("cancelled")

@@ -83,6 +83,15 @@ def test_first_address_is_alone_where_it_answers(resolver):
             second.accept()
 
 
+def test_socket_has_the_options_that_were_asked_for():
+    kept_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        happy_eyeballs.connect(*server.getsockname(), 60.0, options=[kept_alive]) as sock,
+    ):
+        assert sock.getsockopt(*kept_alive[:2])
+
+
 def test_families_take_turns():
     entries = [
         (family_, 1, 6, "", (name, 1)) for family_, name in zip("666444", "abcxyz", strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import family
@@ -111,6 +112,17 @@ def test_refused_credentials_are_called_refused(tmp_path):
     (attempt,) = result.files[jobs.BIG.name].attempts
     assert "credentials given were refused" in attempt.evidence
     assert "hunter2" not in json.dumps(attempt.as_json())
+
+
+def test_a_proxy_that_refuses_a_tunnel_was_given_the_password_at_every_look(tmp_path):
+    with peers.Proxy({}, lambda handler: family.send(handler, 403)) as proxy:
+        url = proxy.url.replace("://", "://ann:p%40ss%3Aword@")
+        mirror = settings.Mirror("https://mirror.example/", proxy=url)
+        result = jobs.run(jobs.options(tmp_path, mirror, attempts=1))
+    assert jobs.causes(result) == ["proxy-denied"]
+    # The request itself, and the second look at what exactly the proxy said.
+    login = "Basic " + base64.b64encode(b"ann:p@ss:word").decode()
+    assert proxy.seen == [("CONNECT mirror.example:443", login)] * 2
 
 
 MIRROR = settings.Mirror("https://mirror.example/", name="own", proxy="http://own:1")

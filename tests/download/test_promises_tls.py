@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import ssl
+import struct
+import threading
 
 import family
 import jobs
@@ -134,6 +138,58 @@ def test_the_client_certificate_is_shown_at_home_and_nowhere_else(tmp_path, auth
             assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
     assert home.clients == ["me"]
     assert stranger.clients == [None]
+
+
+def test_the_client_certificate_is_shown_to_no_server_that_is_not_trusted(tmp_path, authority):
+    me = authority.issue("me")
+    nobody = peers.Authority(tmp_path / "nobody", "Nobody")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(nobody.issue("mirror.example"))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(authority.bundle)
+    shown = []
+
+    def listen():
+        with contextlib.suppress(OSError):  # the listener is shut down
+            while True:
+                connection = listener.accept()[0]
+                with (
+                    contextlib.suppress(ssl.SSLError),
+                    connection,
+                    context.wrap_socket(connection, server_side=True) as secure,
+                ):
+                    shown.append(secure.getpeercert())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=listen)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        mirror = settings.Mirror(url, ca_bundle=authority.bundle, client_cert=me)
+        result = jobs.run(jobs.options(tmp_path, mirror, attempts=1))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(jobs.LONGEST_S)
+    # It was looked at twice, and the second time every certificate is accepted, to read who signed.
+    assert "signed by Nobody" in result.files[jobs.BIG.name].attempts[0].evidence
+    assert shown
+    assert not any(shown)
+
+
+def test_what_a_second_look_meets_does_not_take_the_place_of_the_first_failure(tmp_path):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def cut_and_gone():
+        with listener, listener.accept()[0] as connection:
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    thread = threading.Thread(target=cut_and_gone)
+    thread.start()
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+    result = jobs.run(jobs.options(tmp_path, url, attempts=1))
+    thread.join(jobs.LONGEST_S)
+    assert jobs.causes(result) == ["reset"]
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -156,6 +156,21 @@ def test_the_file_is_taken_as_soon_as_it_is_whole_though_the_body_goes_on(tmp_pa
     assert jobs.is_here(result)
 
 
+def test_the_file_is_taken_as_soon_as_it_is_whole_though_more_was_promised(tmp_path):
+    over, was_over = threading.Event(), []
+
+    def too_long(handler, name, body):
+        family.send(handler, 200, body, Content_Length=str(len(body) + 1000))
+        was_over.append(over.wait(10.0))
+        handler.close_connection = True
+
+    with family.Mirror(jobs.BODIES, too_long) as mirror:
+        result = jobs.run(jobs.options(tmp_path, mirror.url, attempts=1))
+        over.set()
+    assert jobs.is_here(result)
+    assert was_over in ([], [True])
+
+
 def test_bytes_of_the_right_size_that_are_another_file_are_never_published(tmp_path):
     wrong = jobs.BODY[:-9] + bytes(9)
 

@@ -101,12 +101,14 @@ def test_limiter_spreads_bytes_over_time():
     now = [0.0]
     limiter = limits.Limiter(1000, clock=lambda: now[0])
     assert limiter.take(100) == 0.0  # after a pause a little may come at once
-    waited = 0.0
-    for _ in range(20):
-        seconds = limiter.take(500)
-        now[0] += seconds
-        waited += seconds
-    assert 9.5 <= waited <= 10.5
+    for _ in range(2):
+        waited = 0.0
+        for _ in range(20):
+            seconds = limiter.take(500)
+            now[0] += seconds
+            waited += seconds
+        assert 9.5 <= waited <= 10.5
+        now[0] += 3600.0  # a pause does not save up for later
 
 
 def test_rate_holds_for_all_attempts_of_a_job_together(tmp_path, monkeypatch):
@@ -120,11 +122,33 @@ def test_rate_holds_for_all_attempts_of_a_job_together(tmp_path, monkeypatch):
 
     monkeypatch.setattr(limits, "Limiter", Counted)
     with family.Mirror(jobs.BODIES) as mirror:
-        options = jobs.options(tmp_path, mirror.url, limit_rate_bytes_per_s=1000)
+        options = jobs.options(tmp_path, mirror.url, limit_rate_bytes_per_s=4000)
         result = jobs.run(options, files=jobs.DATASET.files)
     assert all(jobs.is_here(result, file) for file in jobs.DATASET.files)
     assert len({limiter for limiter, _ in taken}) == 1
+    # In small pieces: a long pause after a large one would look like a mirror that stalls.
+    assert max(count for _, count in taken) <= 1000
     assert sum(count for _, count in taken) == sum(map(len, jobs.BODIES.values()))
+
+
+def test_job_waits_as_the_limiter_says_and_no_longer_than_it_lasts(tmp_path, monkeypatch):
+    clock = jobs.Clock()
+
+    class Strict(limits.Limiter):
+        def take(self, count):
+            clock.now += 400.0  # beyond the deadline
+            return jobs.LONGEST_S
+
+    monkeypatch.setattr(limits, "Limiter", Strict)
+    with family.Mirror(jobs.BODIES) as mirror:
+        options = jobs.options(tmp_path, mirror.url, limit_rate_bytes_per_s=4000)
+        result = jobs.run(options, clock=clock)
+    (attempt,) = result.files[jobs.BIG.name].attempts
+    assert attempt.cause == "deadline"
+    assert attempt.bytes == 1000
+    for thread in threading.enumerate():
+        if thread.name.startswith("fetch-"):
+            thread.join(jobs.LONGEST_S)
 
 
 def test_nothing_is_limited_unless_asked_for(tmp_path, monkeypatch):

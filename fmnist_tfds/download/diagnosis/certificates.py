@@ -46,7 +46,8 @@ def is_public(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." in host.rstrip(".") and not host.lower().endswith(_PRIVATE_SUFFIXES)
+        name = host.rstrip(".").lower()
+        return "." in name and not name.endswith(_PRIVATE_SUFFIXES)
 
 
 def issuer_of(der: bytes) -> str:

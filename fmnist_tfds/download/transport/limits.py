@@ -25,6 +25,11 @@ class Limiter:
         self._lock = threading.Lock()
         self._free_s = clock() - _BURST_S
 
+    @property
+    def piece_bytes(self) -> int:
+        """How much to read at once: the pause after more would look like a mirror that stalls."""
+        return max(1, int(self.bytes_per_s * _BURST_S))
+
     def take(self, count: int) -> float:
         """Seconds to wait after `count` bytes arrived."""
         with self._lock:

@@ -139,8 +139,9 @@ def _piece(
         if response.status_code != 206 or not _continues(response, start) or not is_of_it:
             raise watching.Cancelled
         left, body = stop - start, _Raw(response)
+        most = watch.piece_bytes(_CHUNK_BYTES)
         with _appending(asked.part, 0) as sink:
-            while left and (chunk := body.read(min(left, _CHUNK_BYTES))):
+            while left and (chunk := body.read(min(left, most))):
                 watch.arrived(len(chunk))
                 _write(sink, chunk[:left], asked)
                 left -= min(left, len(chunk))
@@ -200,9 +201,9 @@ def _copy(
     watch.size = promised or asked.file.expected_bytes
     if promised is not None and promised > limit:
         return causes.named("too-large", f"{promised:,} bytes promised, at most {limit:,} expected")
-    written = offset
+    written, most = offset, watch.piece_bytes(_CHUNK_BYTES)
     with _appending(asked.part, offset) as sink:
-        while chunk := body.read(_CHUNK_BYTES):
+        while chunk := body.read(most):
             watch.arrived(len(chunk))
             fresh = chunk[min(skip, len(chunk)) :]
             skip -= len(chunk) - len(fresh)

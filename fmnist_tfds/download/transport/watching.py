@@ -43,6 +43,10 @@ class Watch:
         self._sockets.append(sock.dup())
         self.check()
 
+    def piece_bytes(self, most: int) -> int:
+        """How many bytes of the body to read at once: `most`, or what the rate allows."""
+        return most if self._limiter is None else min(most, self._limiter.piece_bytes)
+
     def arrived(self, count: int) -> None:
         """`count` bytes of the body arrived; raises Cancelled if the attempt was cancelled."""
         self.check()

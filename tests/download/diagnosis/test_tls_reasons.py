@@ -231,6 +231,7 @@ def test_files_that_are_no_authority_are_named_with_the_command_that_helps(made)
         made, "crl2pkcs7", "-nocrl", "-certfile", "ca.pem", "-outform", "DER", "-out", "der.p7b"
     )
     (made / "empty.pem").write_text("")
+    (made / "folder").mkdir()
     said = {
         "ca.pem": "",
         "good.pem": "",
@@ -240,6 +241,8 @@ def test_files_that_are_no_authority_are_named_with_the_command_that_helps(made)
         "good.key": "a private key",
         "good.csr": "a certificate request",
         "empty.pem": "it holds no PEM certificate",
+        "folder": "the folder is empty",
+        ".": "",
     }
     for name, words in said.items():
         problem = certificates.file_problem(made / name)

@@ -111,7 +111,9 @@ def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network
     assert document["ok"] is False
     assert set(document["files"]) == set(BODIES)
     assert document["files"][names[3]]["path"] is None
-    assert document["error"]["reference"] == "obtain"
+    told = {"message": outcome.error.message, "hint": outcome.error.hint}
+    assert document["error"] == {"reference": "obtain", **told}
+    assert results.Result({}, seconds=1.23456).as_json()["seconds"] == 1.235
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import pathlib
 import random
@@ -29,7 +30,7 @@ def wanted(*files: artifacts.Artifact) -> artifacts.ArtifactSet:
 
 
 BODY = random.Random(1).randbytes(300_000)
-FILE = artifact("data.tar", BODY)
+FILE = dataclasses.replace(artifact("data.tar", BODY), url="https://a.example/data.tar?v=1")
 
 
 def _obtained(tmp_path, *mirrors, file=FILE, **more):
@@ -44,7 +45,7 @@ def test_artifact_is_obtained_from_a_mirror_and_then_from_the_cache(tmp_path):
     assert first.files["data.tar"].path.read_bytes() == BODY
     assert first.files["data.tar"].sha256 == FILE.sha256
     record = first.receipt["files"]["data.tar"]
-    assert record["sha256"] == FILE.sha256
+    assert (record["sha256"], record["url"]) == (FILE.sha256, FILE.url)
     assert record["source"] == f"{mirror.url}data.tar"
     assert second.files["data.tar"].source == "cache"
     assert mirror.names() == ["data.tar"]

@@ -119,6 +119,27 @@ def test_credentials_follow_a_mirror_to_its_own_https(tmp_path, monkeypatch):
     assert secure.seen[0][1]["Authorization"] == "Bearer t0ken"
 
 
+def test_credentials_follow_from_no_other_port_to_https(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "t0ken")
+    authority = peers.Authority(tmp_path / "ca", "Ours")
+
+    def upgrade(handler, path):
+        family.send(handler, 301, Location=f"https://mirror.example{path}")
+
+    with peers.TlsMirror(jobs.BODIES, authority.issue("mirror.example")) as secure:
+        origins = {"mirror.example:8080": upgrade, "mirror.example:443": peers.port_of(secure)}
+        with peers.Proxy(origins) as proxy:
+            mirror = settings.Mirror(
+                "http://mirror.example:8080/",
+                proxy=proxy.url,
+                ca_bundle=authority.bundle,
+                auth=settings.Auth("bearer", token="env:TOKEN"),
+            )
+            assert jobs.is_here(jobs.run(jobs.options(tmp_path, mirror)))
+    # What listens on another port may belong to somebody else.
+    assert "Authorization" not in secure.seen[0][1]
+
+
 def test_credentials_never_follow_a_mirror_from_https_down_to_http(tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", "t0ken")
     authority = peers.Authority(tmp_path / "ca", "Ours")

@@ -115,6 +115,14 @@ def test_insecure_tls_holds_for_its_mirror_alone(tmp_path, certificate):
     assert strict.seen == []
 
 
+def test_insecure_tls_needs_no_authority_and_minds_no_wrong_one(tmp_path, certificate):
+    other = peers.Authority(tmp_path / "other", "Another")
+    for number, bundle in enumerate((tmp_path / "no-such.pem", other.bundle)):
+        with peers.TlsMirror(jobs.BODIES, certificate) as server:
+            mirror = settings.Mirror(server.url, insecure_tls=True, ca_bundle=bundle)
+            assert jobs.is_here(jobs.run(jobs.options(tmp_path / str(number), mirror)))
+
+
 def test_the_receipt_says_that_tls_was_not_verified(tmp_path, certificate):
     with peers.TlsMirror(jobs.BODIES, certificate) as server:
         mirror = settings.Mirror(server.url, insecure_tls=True)

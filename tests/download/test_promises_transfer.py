@@ -10,7 +10,8 @@ import family
 import jobs
 import pytest
 
-from fmnist_tfds.config import settings
+from fmnist_tfds.config import loader, settings
+from fmnist_tfds.download.transport import credentials, request, transfer, watching
 from fmnist_tfds.formats import identify
 
 
@@ -68,6 +69,27 @@ def test_a_whole_body_in_answer_to_a_range_is_not_appended(tmp_path):
         result = jobs.run(jobs.options(tmp_path, mirror.url))
     assert jobs.is_here(result)
     assert asked == [None, "bytes=5000-"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_a_part_holds_already_is_not_counted_as_received(tmp_path, ranges):
+    def whole(handler, name, body):
+        family.send(handler, 200, body)
+
+    part = tmp_path / "part"
+    part.write_bytes(jobs.BODY[:5000])
+    with family.Mirror(jobs.BODIES, family.ranged if ranges else whole) as mirror:
+        options = jobs.options(tmp_path, mirror.url)
+        secrets = credentials.Secrets(loader.resolve_secret)
+        order = request.Request(jobs.BIG, options.mirrors[0], options, part, jobs.DATASET, secrets)
+        watch = watching.Watch()
+        reply = transfer.run(order, watch)
+        watch.close()
+    assert reply.problem is None
+    assert part.read_bytes() == jobs.BODY
+    # What is left, and when it will be here, is computed from these.
+    assert watch.resumed_at == (5000 if ranges else 0)
+    assert watch.resumed_at + watch.received == watch.size == len(jobs.BODY)
 
 
 def test_a_resumed_request_asks_for_no_validator(tmp_path):
@@ -210,6 +232,7 @@ def test_a_payload_served_bare_is_proved_and_stored_as_gz(tmp_path):
     # The published bytes of this small data set cannot be made again: the receipt claims no such.
     assert (entry["canonical_gz"], entry["gz_sha256"]) == (False, None)
     assert entry["payload_sha256"] == jobs.BIG.payload_sha256
+    assert "no GNU gzip" in entry["note"]
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,8 @@ class HedgedRound:
             return False
         silence_s = now - last_start
         if sending := self._sending():
+            if len(sending) >= _MOST_SENDING:
+                return False  # `_make_room` comes first
             is_paused = now < self._no_hedge_before or not self._is_far_off(sending[0], now)
             return not is_paused and all(self._is_known(one) for one in self._running)
         silent = not self._health.is_alive and now - self._started_s > _ALL_AT_ONCE_S

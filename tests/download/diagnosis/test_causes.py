@@ -44,6 +44,11 @@ def test_remedies_that_promise_the_kept_part_are_true():
     assert all(cause.keeps_part and cause.is_transient for cause in promise)
 
 
+def test_firewall_administrator_is_asked_to_allow_what_a_firewall_forbids_and_nothing_else():
+    allowable = {cause.name for cause in causes.CAUSES.values() if cause.permission_helps}
+    assert allowable == {"connect-refused", "connect-timeout", "tls-intercepted", "proxy-denied"}
+
+
 def test_evidence_is_cut_to_be_shown():
     assert causes.shortened("x" * 300) == "x" * 300
     assert causes.shortened("x" * 301) == "x" * 300 + "…"

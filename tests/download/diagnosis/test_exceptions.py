@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import select
 import socket
@@ -13,7 +14,7 @@ import requests
 import urllib3.exceptions
 
 from fmnist_tfds.config import settings
-from fmnist_tfds.download.diagnosis import exceptions
+from fmnist_tfds.download.diagnosis import causes, exceptions
 
 DIRECT = settings.Route()
 LONGEST_S = 60.0
@@ -210,6 +211,20 @@ def test_unknown_authority_with_a_named_issuer_is_interception():
     )
     assert found.cause == "tls-intercepted"
     assert "Corp Inspection CA" in found.evidence
+    assert found.remedy == causes.CAUSES["tls-intercepted"].remedy
+
+
+def test_certificate_that_has_expired_is_no_interception_whoever_signed_it():
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code = 10
+    found = exceptions.from_exception(
+        requests.exceptions.SSLError(error),
+        url="https://m.example/f",
+        route=DIRECT,
+        issuer="Any CA",
+    )
+    assert found.cause == "tls-untrusted"
+    assert "has expired, signed by Any CA" in found.evidence
 
 
 def test_private_host_with_an_unknown_authority_is_untrusted_and_names_it():
@@ -245,7 +260,11 @@ def test_unknown_scheme_is_unsupported():
         (ConnectionResetError(104, "reset"), "reset"),
         (BrokenPipeError(32, "pipe"), "reset"),
         (TimeoutError("timed out"), "stalled"),
-        (OSError(113, "no route"), "connect-refused"),
+        (OSError(errno.EHOSTUNREACH, "no route"), "connect-refused"),
+        (OSError(errno.ENETUNREACH, "no network"), "connect-refused"),
+        (OSError(errno.EPERM, "a rule of this machine"), "connect-refused"),
+        (OSError(errno.EACCES, "a rule of this machine"), "connect-refused"),
+        (OSError(errno.ETIMEDOUT, "no answer to a SYN"), "connect-timeout"),
         (ValueError("odd"), "server-error"),
     ],
 )

@@ -546,6 +546,50 @@ def test_what_libraries_log_about_others_requests_is_left_as_it_is(caplog):
     ]
 
 
+def test_what_fsspec_logs_in_its_own_thread_meanwhile_is_masked(caplog):
+    caplog.set_level(logging.DEBUG)
+    logger = logging.getLogger("s3fs.core")
+
+    def log(name):
+        thread = threading.Thread(target=logger.warning, args=("key?sig=x",), name=name)
+        thread.start()
+        thread.join()
+
+    with library_logs.hushed(lambda text: text.replace("x", "***")):
+        log("fsspecIO")
+        log("of the user")
+    log("fsspecIO")
+    assert [record.getMessage() for record in caplog.records] == [
+        "key?sig=***",
+        "key?sig=x",
+        "key?sig=x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [("ghp_16C7e42F292c6912E7710c838347", "***"), ("ann", "ann")],
+    ids=["a token", "a name"],
+)
+@pytest.mark.parametrize("kind", ["auth", "url"])
+def test_a_token_in_the_users_place_is_hidden_and_a_name_is_not(tmp_path, user, shown, kind):
+    def greet(handler, name, body):
+        page = f"<!doctype html><title>Hello {user}, no such file</title>"
+        family.send(handler, 200, page.encode())
+
+    with family.Mirror({}, greet) as mirror:
+        if kind == "auth":
+            found = settings.Mirror(
+                mirror.url, auth=settings.Auth("basic", username=user, password=PLAIN)
+            )
+        else:
+            proxy = mirror.url.replace("://", f"://{user}:{PLAIN}@")
+            found = settings.Mirror("http://mirror.invalid/", proxy=proxy)
+        network = settings.Network(attempts=1)
+        error = obtain.obtain(settings.Settings((found,), tmp_path, network), dataset=DATASET).error
+    assert f"Hello {shown}, no such file" in str(error)
+
+
 def test_the_python_error_and_its_traceback_hold_no_secret(tmp_path):
     auth = settings.Auth(type="bearer", token=PLAIN)
     with _hostile(PLAIN) as hostile:

@@ -277,6 +277,10 @@ backend down
 # --- certificates -------------------------------------------------------------------------------
 
 
+# Made a hundred times as fast as an RSA key.
+_NEW_KEY = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+
+
 class Authority:
     """A certificate authority made with openssl."""
 
@@ -294,7 +298,7 @@ class Authority:
         )
         request = self.folder / "ca.csr"
         _openssl(
-            "req -newkey rsa:2048 -nodes",
+            _NEW_KEY,
             *("-keyout", self.key, "-out", request, "-subj", f"/O=Lab/CN={name}"),
         )
         extensions = (
@@ -317,7 +321,7 @@ class Authority:
             f"extendedKeyUsage={'clientAuth' if client else 'serverAuth'}\n"
         )
         _openssl(
-            "req -newkey rsa:2048 -nodes",
+            _NEW_KEY,
             *("-keyout", key, "-out", request, "-subj", f"/CN={name}"),
         )
         signer = ("-cert", self.certificate)

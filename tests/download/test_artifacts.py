@@ -37,6 +37,18 @@ def _obtained(tmp_path, *mirrors, file=FILE, **more):
     return obtain.obtain(jobs.options(tmp_path, *mirrors, **more), dataset=wanted(file))
 
 
+def test_placeholders_of_a_template_hold_what_is_known_and_else_nothing():
+    known = FILE.placeholders()
+    assert (known["filename"], known["size"], known["sha256"]) == (
+        "data.tar",
+        "300000",
+        FILE.sha256,
+    )
+    assert known["url_sha256"] == hashlib.sha256(FILE.url.encode()).hexdigest()
+    unknown = artifacts.Artifact(name="data.tar", size_bytes=0, sha256="").placeholders()
+    assert {name for name, value in unknown.items() if value} == {"filename"}
+
+
 def test_artifact_is_obtained_from_a_mirror_and_then_from_the_cache(tmp_path):
     with family.Mirror({"data.tar": BODY}) as mirror:
         first = _obtained(tmp_path, mirror.url)

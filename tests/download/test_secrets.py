@@ -590,6 +590,29 @@ def test_a_token_in_the_users_place_is_hidden_and_a_name_is_not(tmp_path, user, 
     assert f"Hello {shown}, no such file" in str(error)
 
 
+@pytest.mark.parametrize("name", ["X-Key", "Cookie", "User-Agent"])
+def test_a_value_written_into_any_header_is_hidden(tmp_path, name):
+    def greet(handler, asked, body):
+        page = f"<!doctype html><title>You sent {handler.headers[name]}.</title>"
+        family.send(handler, 200, page.encode())
+
+    with family.Mirror({}, greet) as mirror:
+        found = settings.Mirror(mirror.url, headers=((name, PLAIN),))
+        options = settings.Settings((found,), tmp_path, settings.Network(attempts=1))
+        error = str(obtain.obtain(options, dataset=DATASET).error)
+    assert "You sent ***" in error
+    assert PLAIN[:5] not in error
+
+
+def test_a_token_that_was_set_as_the_proxy_is_hidden(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", PLAIN)
+    found = settings.Mirror("http://mirror.invalid/", proxy="env:SECRET")
+    options = settings.Settings((found,), tmp_path, settings.Network(attempts=1))
+    error = str(obtain.obtain(options, dataset=DATASET).error)
+    assert "the proxy *** has no address" in error
+    assert PLAIN[:5].lower() not in error.lower()
+
+
 def test_the_python_error_and_its_traceback_hold_no_secret(tmp_path):
     auth = settings.Auth(type="bearer", token=PLAIN)
     with _hostile(PLAIN) as hostile:

@@ -223,6 +223,24 @@ def test_the_receipt_says_when_whence_what_and_by_which_package(tmp_path):
     assert "hunter2" not in path.read_text()
 
 
+def test_the_receipt_does_not_name_a_file_that_is_gone(tmp_path):
+    first, second = jobs.DATASET.files[:2]
+    with family.Mirror(jobs.BODIES) as mirror:
+        effective = jobs.options(tmp_path, mirror.url)
+        jobs.run(effective, files=[first]).files[first.name].path.unlink()
+        assert jobs.is_here(jobs.run(effective, files=[second]), second)
+    assert set(jobs.receipt(tmp_path)) == {second.name}
+
+
+def test_evidence_of_a_page_with_a_long_title_is_cut(tmp_path):
+    page = f"<!doctype html><title>{'long ' * 200}</title>".encode()
+    with family.Mirror({}, lambda handler, *_: family.send(handler, 200, page)) as mirror:
+        result = jobs.run(jobs.options(tmp_path, mirror.url, attempts=1))
+    (attempt,) = result.files[jobs.BIG.name].attempts
+    assert "long long" in attempt.evidence
+    assert len(attempt.evidence) <= 301
+
+
 def test_an_attempt_tells_status_bytes_and_evidence(tmp_path):
     def refuse(handler, name, body):
         family.send(handler, 403, b"<html>no</html>")

@@ -183,7 +183,7 @@ def test_the_file_is_taken_as_soon_as_it_is_whole_though_more_was_promised(tmp_p
 
     def too_long(handler, name, body):
         family.send(handler, 200, body, Content_Length=str(len(body) + 1000))
-        was_over.append(over.wait(10.0))
+        was_over.append(over.wait(jobs.LONGEST_S))
         handler.close_connection = True
 
     with family.Mirror(jobs.BODIES, too_long) as mirror:

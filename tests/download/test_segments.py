@@ -36,8 +36,8 @@ def _impatient(monkeypatch):
 class Paced:
     """A mirror that sends `first` bytes, then waits for `go`, a little at a time until then."""
 
-    def __init__(self, *, first=30_000, body=BODY, ranges=True):
-        self.first, self.body, self.ranges = first, body, ranges
+    def __init__(self, *, first=30_000, body=BODY, ranges=True, pause_s=0.01):
+        self.first, self.body, self.ranges, self.pause_s = first, body, ranges, pause_s
         self.go = threading.Event()
         self.spans = []
         self.sent = 0
@@ -59,7 +59,7 @@ class Paced:
         try:
             for at in range(start, stop, 2000):
                 if at - start >= self.first:
-                    self.go.wait(0.01)
+                    self.go.wait(self.pause_s)
                 piece = self.body[at : min(at + 2000, stop)]
                 handler.wfile.write(piece)
                 self.sent += len(piece)
@@ -131,9 +131,13 @@ def test_piece_of_another_version_of_the_file_is_not_taken(tmp_path, mirrors):
 
 
 def test_helper_that_takes_longer_than_it_saves_is_called_off(tmp_path, mirrors):
-    begins = Paced(first=2000)
-    begins.go.wait = lambda _: threading.Event().wait(0.5)
-    found, _ = _fetch(tmp_path, *mirrors(Paced(), begins))
+    slow, slower = Paced(pause_s=0.1), Paced(first=2000, pause_s=0.5)
+
+    def until_called_off(handler, name, body):
+        slower(handler, name, body)
+        slow.go.set()
+
+    found, _ = _fetch(tmp_path, *mirrors(slow, until_called_off))
     assert found.path.read_bytes() == BODY
     assert _outcomes(found) == [("failed", "slow"), ("ok", "")]
 

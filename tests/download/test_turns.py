@@ -116,7 +116,7 @@ def test_a_cache_that_fails_for_one_file_ends_the_job_for_all(tmp_path, monkeypa
 
     def silent(handler, name, body):
         asked.set()
-        over.wait(10.0)
+        over.wait(jobs.LONGEST_S)
         with contextlib.suppress(OSError):
             family.send(handler, 200, body)
 

@@ -136,7 +136,7 @@ def test_job_waits_as_the_limiter_says_and_no_longer_than_it_lasts(tmp_path, mon
 
     class Strict(limits.Limiter):
         def take(self, count):
-            clock.now += 400.0  # beyond the deadline
+            clock.now += 301.0  # the deadline is over, the time to clear up is not
             return jobs.LONGEST_S
 
     monkeypatch.setattr(limits, "Limiter", Strict)

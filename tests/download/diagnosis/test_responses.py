@@ -64,6 +64,28 @@ def test_storage_error_of_an_unknown_code_still_names_store_and_code():
     assert (found.service, found.code) == ("Amazon S3", "SomethingNew")
 
 
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("AccessDenied", "object-missing-or-private"),
+        ("ResourceNotFound", "object-missing-or-private"),
+        ("NoSuchBucket", "not-found"),
+        ("ContainerNotFound", "not-found"),
+        ("PermanentRedirect", "not-found"),
+        ("ServerBusy", "rate-limited"),
+        ("RequestLimitExceeded", "rate-limited"),
+        ("InternalError", "server-error"),
+        ("ServiceUnavailable", "server-error"),
+        ("AuthenticationFailed", "auth-required"),
+        ("NoAuthenticationInformation", "auth-required"),
+        ("UserDisable", "forbidden"),
+    ],
+)
+def test_code_of_a_storage_error_has_its_cause(code, cause):
+    found = object_stores.recognise({}, f"<Error><Code>{code}</Code></Error>")
+    assert (found.code, found.cause) == (code, cause)
+
+
 def test_wrong_proxy_password_is_told_from_a_missing_one():
     route = settings.Route(proxy="http://user:secret@proxy.corp:3128")
     found = responses.from_response(

@@ -288,6 +288,7 @@ def test_ten_redirects_are_followed_and_no_more(tmp_path, hops, arrives):
     assert jobs.is_here(result) is arrives
     assert len(mirror.seen) == 11
     assert jobs.causes(result) == ([] if arrives else ["redirect-loop"])
+    assert result.files[jobs.BIG.name].attempts[0].http_status == (200 if arrives else 302)
 
 
 def test_the_proxy_is_chosen_anew_for_the_place_that_a_redirect_leads_to(tmp_path, closed_port):

@@ -341,6 +341,12 @@ def test_white_space_around_a_secret_is_no_part_of_it(content, tmp_path, monkeyp
     assert loader.resolve_secret(f"file:{tmp_path}/secret") == "tok"
 
 
+def test_white_space_around_a_header_is_not_sent():
+    mirror = settings.Mirror("https://a.example/", headers=(("X-Key", " word "),))
+    secrets = credentials.Secrets(loader.resolve_secret)
+    assert credentials.headers_for(mirror, secrets, home=True) == {"X-Key": "word"}
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -435,6 +441,15 @@ def test_mask_finds_every_form(secret):
         assert "***" in shown, form
         assert form not in shown
         assert (shown.startswith("said: "), shown.endswith(", or so")) == (True, True), shown
+
+
+def test_mask_finds_what_was_escaped_again_and_again():
+    text = secret = "%/&&&&&&&&&%"
+    secrets = credentials.Secrets(loader.resolve_secret)
+    secrets.add(secret)
+    for escape in (urllib.parse.quote_plus, html.escape, urllib.parse.quote_plus):
+        text = escape(text)
+    assert secrets.mask(f"said: {text}.") == "said: ***."
 
 
 @pytest.mark.parametrize(

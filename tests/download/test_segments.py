@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import threading
+import types
 
 import family
 import pytest
@@ -217,6 +218,14 @@ def test_piece_that_is_overtaken_before_its_half_is_dropped(tmp_path):
     assert not shared.is_reached(start)
     assert not shared.came(start, tmp_path / "piece", settings.Mirror("https://m/"))
     assert not shared.is_reached(99_999)
+
+
+@pytest.mark.parametrize(("received", "is_worth_it"), [(24_999, False), (25_000, True)])
+def test_piece_that_is_overtaken_after_its_half_is_waited_for(received, is_worth_it):
+    shared = segments.Segments(100_000)
+    start, _ = shared.take(0)
+    shared.by(types.SimpleNamespace(received=received, size=50_000))
+    assert shared.is_reached(start) is is_worth_it
 
 
 def test_pieces_are_joined_in_their_order(tmp_path):

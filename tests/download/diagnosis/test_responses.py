@@ -86,6 +86,25 @@ def test_code_of_a_storage_error_has_its_cause(code, cause):
     assert (found.code, found.cause) == (code, cause)
 
 
+def test_git_checkout_without_its_large_files_is_told_what_to_do():
+    found = responses.from_identity(
+        "lfs-pointer", "", body_start=b"version https://git-lfs", headers={}, url="https://m/f"
+    )
+    assert "git lfs pull" in found.remedy
+
+
+def test_storage_error_with_status_200_is_recognised_by_its_code():
+    found = responses.from_identity(
+        "cloud-error",
+        "",
+        body_start=b"<Error><Code>NoSuchKey</Code></Error>",
+        headers={},
+        url="https://bucket.s3.example/f",
+    )
+    assert found.cause == "not-found"
+    assert "NoSuchKey" in found.evidence
+
+
 def test_wrong_proxy_password_is_told_from_a_missing_one():
     route = settings.Route(proxy="http://user:secret@proxy.corp:3128")
     found = responses.from_response(

@@ -117,17 +117,18 @@ def test_second_mirror_sends_the_end_while_the_first_sends_the_beginning(tmp_pat
 
 def test_mirror_without_ranges_helps_nobody_and_harms_nobody(tmp_path, mirrors):
     slow, other = Paced(first=400_000), Paced(first=1 << 30, ranges=False)
-    found, _ = _fetch(tmp_path, *mirrors(slow, other))
+    first, second = mirrors(slow, other)
+    found, _ = _fetch(tmp_path, first, second)
     assert found.path.read_bytes() == BODY
     assert ("part", "") not in _outcomes(found)
-    assert len(other.spans) == 1  # once it is known, it is not asked for another piece
+    # Once that is known, it is not asked for another piece.
+    assert sum("Range" in headers for _, headers in second.seen) <= 1
 
 
 def test_piece_of_another_version_of_the_file_is_not_taken(tmp_path, mirrors):
     slow, newer = Paced(first=300_000), Paced(first=1 << 30, body=BODY + bytes(1000))
     found, _ = _fetch(tmp_path, *mirrors(slow, newer))
     assert found.path.read_bytes() == BODY
-    assert _outcomes(found)[-1] == ("ok", "")
     assert ("part", "") not in _outcomes(found)
 
 
@@ -138,15 +139,15 @@ def test_helper_that_takes_longer_than_it_saves_is_called_off(tmp_path, mirrors)
         slower(handler, name, body)
         slow.go.set()
 
-    found, _ = _fetch(tmp_path, *mirrors(slow, until_called_off))
+    found, _ = _fetch(tmp_path, *mirrors(slow, until_called_off), hedge_after_s=2.0)
     assert found.path.read_bytes() == BODY
     assert _outcomes(found) == [("failed", "slow"), ("ok", "")]
 
 
 def test_file_that_would_take_for_ever_is_not_split(tmp_path, mirrors, monkeypatch):
     monkeypatch.setattr(splitting, "HOPELESS_S", splitting.SOON_S)
-    slow, other = Paced(first=300_000), Paced(first=1 << 30)
-    found, _ = _fetch(tmp_path, *mirrors(slow, other))
+    slow, other = Paced(first=300_000, pause_s=0.02), Paced(first=1 << 30)
+    found, _ = _fetch(tmp_path, *mirrors(slow, other), hedge_after_s=2.0)
     assert found.path.read_bytes() == BODY
     # Another mirror is asked for the whole file then, where hedging is not switched off as here.
     assert other.spans == []
@@ -157,10 +158,10 @@ def test_folder_helps_nobody_and_mirror_that_cannot_help_is_remembered(
 ):
     share = tmp_path / "share"
     share.mkdir()
-    (slow,) = mirrors(Paced(first=300_000))
+    (slow,) = mirrors(Paced(first=300_000, pause_s=0.02))
     dead = f"http://127.0.0.1:{closed_port}/"
     urls = [slow.url, f"{share.as_uri()}/", dead]
-    found, store = _fetch(tmp_path, *map(settings.Mirror, urls))
+    found, store = _fetch(tmp_path, *map(settings.Mirror, urls), hedge_after_s=2.0)
     assert found.path.read_bytes() == BODY
     assert {a.url for a in found.attempts if a.cause} == {f"{dead}{FILE.name}"}
     assert list(json.loads(store.mirror_memory().read_text())) == [dead]

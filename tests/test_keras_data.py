@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import fmnist_tfds
+from fmnist_tfds import obtain
 
 
 def test_load_data_returns_what_keras_returns(real_data, tmp_path):
@@ -31,6 +33,21 @@ def test_load_data_takes_what_obtain_files_takes():
     assert list(ours.parameters) == list(theirs.parameters)
     for name, parameter in theirs.parameters.items():
         assert ours.parameters[name].default == parameter.default, name
+
+
+def test_load_data_hands_on_all_that_it_is_given(monkeypatch):
+    given = {name: object() for name in inspect.signature(fmnist_tfds.load_data).parameters}
+
+    class Asked(Exception):
+        pass
+
+    def obtain_files(**arguments):
+        assert arguments == given
+        raise Asked
+
+    monkeypatch.setattr(obtain, "obtain_files", obtain_files)
+    with pytest.raises(Asked):
+        fmnist_tfds.load_data(**given)
 
 
 def test_load_data_equals_the_stock_keras_arrays(real_data, tmp_path):

@@ -76,6 +76,7 @@ class _Bar(Lines):
         self._make = make
         self._bar: Any = None
         self._received: dict[str, int] = {}
+        self._total = self._resumed = 0
 
     # ARG002: the signature is that of `Progress`.
     def update(self, file: str, source: str, received: int, total: int) -> None:  # noqa: ARG002
@@ -92,9 +93,11 @@ class _Bar(Lines):
                 )
             if file not in self._received:
                 self._received[file] = received
-                self._bar.total += total
-                self._bar.initial += received
-                self._bar.n += received
+                self._total += total
+                self._resumed += received
+                # Set, not added to: what TFDS makes where its bars are off has no numbers.
+                self._bar.total, self._bar.initial = self._total, self._resumed
+                self._bar.n = sum(self._received.values())
             self._bar.update(received - self._received[file])
             self._received[file] = received
 

@@ -179,10 +179,15 @@ def test_manual_dir_takes_decompressed_files_without_a_network(small_data, tmp_p
     assert builder.info.splits["test"].num_examples == small.COUNTS["test"]
 
 
-def test_tfds_own_manual_folder_is_found(small_data, tmp_path):
+@pytest.mark.parametrize("form", ["gz", "decompressed"])
+def test_tfds_own_manual_folder_is_found(small_data, tmp_path, form):
     manual = tmp_path / "tfds" / "downloads" / "manual"
-    manual.parent.mkdir(parents=True)
-    small_data.rename(manual)
+    manual.mkdir(parents=True)
+    for path in small_data.iterdir():
+        if form == "gz":
+            path.rename(manual / path.name)
+        else:
+            (manual / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors="off")
     builder.download_and_prepare()
     assert builder.is_prepared()
@@ -243,6 +248,45 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(small_data, tmp_path, m
     assert not list((tmp_path / "tfds").rglob("*.tfrecord*"))
 
 
+class OpError(Exception):
+    """As TensorFlow raises it: with a code, without an errno."""
+
+    def __init__(self, code):
+        super().__init__()
+        self.error_code, self.message = code, "told by TensorFlow"
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (OpError(8), "told by TensorFlow"),  # RESOURCE_EXHAUSTED
+        (OpError(7), "told by TensorFlow"),  # PERMISSION_DENIED
+        (OSError("Not enough disk space. Needed: 30 MiB"), "Not enough disk space"),  # TFDS
+    ],
+)
+def test_what_others_say_of_a_disk_is_one_clear_error(
+    small_data, tmp_path, monkeypatch, cause, said
+):
+    def fail(images, labels):
+        raise RuntimeError("while writing") from cause
+
+    monkeypatch.setattr(tfrecord, "encode", fail)
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])
+    with pytest.raises(errors.StoreError, match=f"cannot write the prepared data set.*{said}"):
+        builder.download_and_prepare()
+
+
+@pytest.mark.parametrize("cause", [OpError(3), OSError("something else"), ValueError()])
+def test_what_is_no_fault_of_the_disk_is_not_called_one(small_data, tmp_path, monkeypatch, cause):
+    def fail(images, labels):
+        raise RuntimeError("while writing") from cause
+
+    monkeypatch.setattr(tfrecord, "encode", fail)
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])
+    with pytest.raises(RuntimeError, match="while writing"):
+        builder.download_and_prepare()
+
+
 @pytest.mark.versions
 def test_disk_that_is_really_full_is_one_clear_error(small_data, tmp_path):
     folder = tmp_path / "full"
@@ -262,17 +306,20 @@ def test_disk_that_is_really_full_is_one_clear_error(small_data, tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize(("age_s", "stays"), [(30, True), (2 * 3600, False)])
-def test_unfinished_folder_of_no_known_owner_goes_once_it_is_old(
-    small_data, tmp_path, age_s, stays
+@pytest.mark.parametrize(
+    ("age_s", "shard_age_s", "stays"),
+    [(30, 30, True), (2 * 3600, 30, True), (2 * 3600, 2 * 3600, False)],
+)
+def test_unfinished_folder_of_no_known_owner_goes_once_nothing_in_it_is_young(
+    small_data, tmp_path, age_s, shard_age_s, stays
 ):
     builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])
     unfinished = builder.data_path.parent / f"incomplete.ABC123_{builder.version}"
     unfinished.mkdir(parents=True)
     shard = unfinished / "fmnist_resilient-train.tfrecord-00000-of-00001"
     shard.write_bytes(b"half")
-    for path in (shard, unfinished):
-        os.utime(path, (time.time() - age_s,) * 2)
+    for path, age in ((shard, shard_age_s), (unfinished, age_s)):
+        os.utime(path, (time.time() - age,) * 2)
     builder.download_and_prepare()
     assert unfinished.exists() == stays
 

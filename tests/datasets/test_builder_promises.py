@@ -7,6 +7,7 @@ import gzip
 import json
 import pathlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -151,12 +152,31 @@ def test_download_dir_holds_the_downloads_where_it_is_given(small_data, tmp_path
     assert len(mirror.requests) == asked
 
 
-def test_manual_folder_below_download_dir_is_found(small_data, tmp_path):
+@pytest.mark.parametrize("is_off", [False, True])
+def test_turning_tfdss_bars_off_holds_for_the_download_too(
+    small_data, tmp_path, loopback, monkeypatch, capsys, is_off
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    mirrors = [loopback(small_data).url]
+    builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=mirrors)
+    if is_off:
+        tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()
+    said = capsys.readouterr().err
+    assert ("Fetching" in said) is not is_off
+
+
+@pytest.mark.parametrize("where", ["{home}/downloads", "~/downloads"])
+def test_manual_folder_below_download_dir_is_found(small_data, tmp_path, monkeypatch, where):
+    monkeypatch.setenv("HOME", str(tmp_path))
     manual = tmp_path / "downloads" / "manual"
     manual.parent.mkdir()
     small_data.rename(manual)
     builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors="off")
-    builder.download_and_prepare(download_dir=tmp_path / "downloads")
+    builder.download_and_prepare(download_dir=where.format(home=tmp_path))
     assert builder.is_prepared()
 
 
@@ -234,6 +254,18 @@ def test_prepared_data_needs_neither_mirrors_nor_configuration(small_data, tmp_p
     again = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=["nonsense"])
     again.download_and_prepare()
     assert len(examples(again, "train")[1]) == small.COUNTS["train"]
+
+
+def test_files_of_one_folder_get_the_names_that_they_are_asked_for_by(tmp_path):
+    paths = {file.name: tmp_path / file.payload_name for file in DATASET.files}
+    for name, path in paths.items():
+        path.write_text(name)
+    with obtained_builder.one_folder(paths) as folder:
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {n: n for n in paths}
+    for name, path in paths.items():
+        path.rename(tmp_path / name)
+    with obtained_builder.one_folder({name: tmp_path / name for name in paths}) as folder:
+        assert folder == tmp_path, "nothing is linked or copied where all is as it should be"
 
 
 def test_files_that_lie_apart_are_copied_where_links_are_not_allowed(tmp_path, monkeypatch):

@@ -330,12 +330,13 @@ def test_remains_where_nothing_can_be_written_are_one_clear_error(
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("load", [tfds.load, tfds.data_source])
 @pytest.mark.parametrize("what", ["no dataset_info.json", "a truncated shard", "nothing in it"])
-def test_tfds_load_without_preparing_refuses_remains_by_name(data_dir, folder, what):
+def test_tfds_load_without_preparing_refuses_remains_by_name(data_dir, folder, what, load):
     damage, why = REMAINS[what]
     damage(folder)
     with pytest.raises(errors.NotPreparedError, match=why):
-        tfds.load(NAME, data_dir=data_dir, split="train", download=False)
+        load(NAME, data_dir=data_dir, split="train", download=False)
 
 
 def test_update_of_the_description_of_remains_is_refused(data_dir, folder):
@@ -351,6 +352,34 @@ def test_truncated_array_record_is_remains(small_data, data_dir):
     shard = pathlib.Path(builder.info.splits["train"].filepaths[0])
     shard.write_bytes(shard.read_bytes()[:-100])
     prepare(data_dir, small_data, file_format="array_record")
+    assert np.array_equal(pixels(builder), small.arrays("train")[0])
+
+
+def test_array_records_that_are_too_few_are_remains(small_data, data_dir, tmp_path):
+    builder, fewer = (
+        prepare(folder, small_data, file_format="array_record", **options)
+        for folder, options in ((data_dir, {}), (tmp_path / "7", {"max_examples_per_split": 7}))
+    )
+    for path in fewer.data_path.glob("*train.array_record*"):
+        shutil.copyfile(path, builder.data_path / path.name)
+    assert "holds 7 records instead of 60" in version_folder.fault(builder.data_path, NAME)
+
+
+def test_data_set_that_was_set_aside_is_restored_and_nothing_in_its_place_is_lost(data_dir, folder):
+    shutil.copytree(folder, folder.parent / ".1.0.0.replaced-ffffff")
+    _lost("features.json")(folder)
+    before = contents(folder)
+    builder = prepare(data_dir)  # without a source
+    assert np.array_equal(pixels(builder), small.arrays("train")[0])
+    (kept,) = beside(folder)
+    assert kept.startswith("remains.")
+    assert contents(folder.parent / kept) == before
+
+
+def test_what_was_set_aside_and_is_not_complete_is_passed_over(data_dir, folder):
+    complete = folder.rename(folder.parent / ".1.0.0.replaced-ffffff")
+    _lost("features.json")(shutil.copytree(complete, folder.parent / ".1.0.0.replaced-000000"))
+    builder = prepare(data_dir)  # without a source
     assert np.array_equal(pixels(builder), small.arrays("train")[0])
 
 

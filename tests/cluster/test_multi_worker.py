@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
 import shutil
 
 import children
@@ -10,12 +12,42 @@ import keras
 import numbered
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fmnist_tfds import errors, input_pipeline
 from fmnist_tfds.cli import output
+from fmnist_tfds.input_pipeline import replicas
 
 TRAIN = children.ROOT / "scripts" / "train_multi_worker.py"
 SEE = children.HERE / "see_numbers.py"
+
+
+class Beside:
+    """A strategy of two replicas: what the other one says is what this one says, but changed."""
+
+    def __init__(self, old="", new=""):
+        self._change = old.encode(), new.encode()
+
+    def run(self, function):
+        return function()
+
+    def gather(self, rows, axis):
+        mine = np.asarray(rows)
+        text = bytes(mine.astype(np.uint8)[0]).rstrip().replace(*self._change).ljust(mine.size)
+        return tf.concat([mine, np.frombuffer(text, np.uint8)[None].astype(np.int32)], axis)
+
+
+def test_replicas_with_other_facts_or_packages_are_told_which():
+    replicas.check_agreement(Beside(), seed=3)
+    with pytest.raises(errors.ConfigError, match="seed: 3 on replica 0; 4 on replica 1"):
+        replicas.check_agreement(Beside('"seed": 3', '"seed": 4'), seed=3)
+    version = importlib.metadata.version("tensorflow")
+    changed = Beside(f'"version of tensorflow": "{version}"', '"version of tensorflow": "1.0"')
+    said = f'version of tensorflow: "{version}" on replica 0; "1.0" on replica 1'
+    with pytest.raises(errors.ConfigError, match=re.escape(said)):
+        replicas.check_agreement(changed, seed=3)
+    with pytest.raises(errors.ArgumentError, match="facts: expected at most 4,096 bytes"):
+        replicas.check_agreement(Beside(), seed="3" * 4096)
 
 
 def cluster(processes, count, script, *options, different=()):

@@ -71,11 +71,15 @@ def test_batches_are_those_of_make_train_bit_for_bit(augment, normalize):
 def test_weights_and_history_are_those_of_fit(tiny):
     data_dir = conftest.shard_path(tiny).parent.parent.parent
     where = {"data_dir": data_dir, "name": "tiny_clothes", "verify": False}
+    where["normalize"] = "standard"
+    # What the next two change would be noticed: not one of them has its default.
+    how = {"augment": ("altflip", "crop", "cutout"), "crop_pixels": 5, "cutout_pixels": 3}
+    how |= {"split": "train[:90%]", "seed": 3, **where}
     ours, theirs = _model(), _model()
     history = input_pipeline.fit_on_device(
-        ours, 64, epochs=3, split="train[:90%]", validation_split="train[90%:]", seed=3, **where
+        ours, 64, epochs=3, validation_split="train[90%:]", **how
     )
-    train = input_pipeline.make_train(64, split="train[:90%]", seed=3, epochs=None, **where)
+    train = input_pipeline.make_train(64, epochs=None, **how)
     valid = input_pipeline.make_eval(64, split="train[90%:]", **where)
     steps = -(-900 // 64)
     wanted = theirs.fit(
@@ -123,6 +127,22 @@ def test_callbacks_run_between_epochs_and_may_stop():
     )
     assert seen == [(e, ["accuracy", "loss", "val_accuracy", "val_loss"]) for e in (0, 1)]
     assert history.epoch == [0, 1]
+    again = input_pipeline.fit_on_device(history.model, 20, epochs=2, data=_images(40))
+    assert again.epoch == [0, 1], "a training that was stopped stops no other"
+
+
+def test_memory_that_is_used_up_is_told_by_the_batch_size_and_nothing_else_is():
+    def failing(said):
+        def fail(*_):
+            raise RuntimeError(said)
+
+        return {"data": _images(40), "callbacks": [keras.callbacks.LambdaCallback(fail)]}
+
+    with pytest.raises(errors.FmnistError, match="ran out of memory at batch_size=20") as caught:
+        input_pipeline.fit_on_device(_model(), 20, **failing("RESOURCE_EXHAUSTED: 80 GiB"))
+    assert "smaller batch_size" in caught.value.hint
+    with pytest.raises(RuntimeError, match="INTERNAL: a bug"):
+        input_pipeline.fit_on_device(_model(), 20, **failing("INTERNAL: a bug"))
 
 
 def test_mixed_precision_trains_on_the_right_images():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import ClassVar
 
@@ -11,8 +12,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds import catalog, errors, input_pipeline
 from fmnist_tfds.formats import png
+from fmnist_tfds.input_pipeline import service
 
 from . import conftest
 
@@ -100,6 +102,30 @@ def test_device_resident_data_is_proved_too(tmp_path, known):
     builder = _altered(tmp_path, "label")
     with pytest.raises(errors.ContentError):
         input_pipeline.fit_on_device(_linear_model(), 64, builder=builder)
+
+
+@pytest.mark.parametrize("wrong", ["train", "test"])
+def test_device_resident_validation_is_proved_as_well(tiny, known, monkeypatch, wrong):
+    entry = catalog.DATASETS["tiny_clothes"]
+    files = tuple(
+        dataclasses.replace(file, payload_sha256="0" * 64) if file.split == wrong else file
+        for file in entry.files
+    )
+    other = dataclasses.replace(entry, files=files)
+    monkeypatch.setitem(catalog.DATASETS, "tiny_clothes", other)
+    with pytest.raises(errors.ContentError, match=f"{wrong} split is not the genuine one"):
+        input_pipeline.fit_on_device(
+            _linear_model(), 64, builder=tiny, split="train", validation_split="test"
+        )
+
+
+def test_data_that_a_service_is_to_read_is_proved_first(tmp_path, known, monkeypatch):
+    monkeypatch.setattr(service, "distribute", lambda batches, address: batches)
+    builder = _altered(tmp_path, "label")
+    where = {"builder": builder, "service": "grpc://127.0.0.1:1"}
+    with pytest.raises(errors.ContentError, match="not the genuine one"):
+        input_pipeline.make_train(64, **where)
+    assert input_pipeline.make_train(64, verify=False, **where)
 
 
 def test_each_function_reads_its_own_split_unless_told_otherwise(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from fmnist_tfds import input_pipeline, keras_registry
 from fmnist_tfds.training import train as training
 
 PREPROCESS = "fmnist_tfds>Preprocess"
+RECEIPT = '{"where": "it came from"}'
 
 
 def _python(code: str, *arguments: object) -> str:
@@ -38,11 +40,18 @@ def trained(tmp_path_factory):
     """A folder with one trained run for each way to normalise, and in mixed precision."""
     folder = tmp_path_factory.mktemp("runs")
     data_dir = stand_in.prepare(folder / "tfds")
+    (version,) = (data_dir / "fmnist_synthetic").iterdir()
+    (version / "receipt.json").write_text(RECEIPT)
     for run, changes in {
         "unit": {"normalize": "unit"},
         "standard": {"normalize": "standard"},
         "mixed": {"precision": "mixed_bfloat16"},
-        "fast": {"precision": "mixed_bfloat16", "model": "fast_cnn", "warmup": 0.2},
+        "fast": {
+            "precision": "mixed_bfloat16",
+            "model": "fast_cnn",
+            "warmup": 0.2,
+            "test_time_flips": True,
+        },
     }.items():
         training.train_and_evaluate(stand_in.settings(data_dir, epochs=3, **changes), folder / run)
     return folder
@@ -102,6 +111,28 @@ def test_metrics_json_says_what_the_saved_model_takes(trained):
         assert contract["normalization"]["deviation"] == pytest.approx(deviation)
         assert contract["class_names"][0] == "T-shirt/top"
         assert len(contract["class_names"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("run", "precision"),
+    [("unit", "float32"), ("mixed", "mixed_bfloat16"), ("fast", "mixed_bfloat16")],
+)
+def test_metrics_json_says_how_it_was_trained_and_of_which_bytes(trained, run, precision):
+    metrics = json.loads((trained / run / "metrics.json").read_text())
+    assert metrics["receipt_sha256"] == hashlib.sha256(RECEIPT.encode()).hexdigest()
+    assert metrics["precision"] == precision
+    model = keras.models.load_model(trained / run / "model.keras")
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}, "as it is saved"
+    assert metrics["parameters"] == model.count_params()
+
+
+def test_accuracy_with_flips_is_of_each_image_and_its_mirror_image_together(trained):
+    model = keras.models.load_model(trained / "fast" / "model.keras")
+    images, labels = stand_in.arrays("test")
+    logits = sum(model.predict(x[..., None], verbose=0) for x in (images, images[:, :, ::-1]))
+    metrics = json.loads((trained / "fast" / "metrics.json").read_text())
+    assert metrics["test_accuracy_with_flips"] == np.mean(logits.argmax(axis=-1) == labels)
+    assert metrics["test_accuracy_with_flips"] != metrics["test_accuracy"]
 
 
 def _with_preprocess(path, **arguments):

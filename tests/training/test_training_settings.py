@@ -134,6 +134,13 @@ def test_smoothed_labels_give_a_tenth_of_the_loss_to_all_classes(begin):
     assert float(smooth.model.loss(one_hot, logits)) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_hold_out_of_a_smoothed_training_has_labels_for_its_loss(begin):
+    settings = {"split": "train[:800]", "validation_split": "train[800:]"}
+    _, classes = _joined(begin(**settings).held_out)
+    _, one_hot = _joined(begin(label_smoothing=0.1, **settings).held_out)
+    np.testing.assert_array_equal(one_hot, np.eye(10)[classes])
+
+
 def test_a_tenth_is_held_out_where_nothing_else_is_said(begin):
     config = training_config.TrainingConfig()
     begun = begin(split=config.split, validation_split=config.validation_split)
@@ -292,6 +299,16 @@ def test_workdir_of_another_configuration_is_refused_and_left_as_it_is(begin, da
         with pytest.raises(errors.ConfigError, match=said):
             training.train_and_evaluate(stand_in.settings(data_dir, **changes), run)
     assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_data_that_was_moved_is_the_same_configuration(begin, data_dir, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    begin(workdir=run)
+    moved.symlink_to(data_dir)
+    with pytest.raises(Begun):
+        training.train_and_evaluate(
+            stand_in.settings(moved, split="train", validation_split=""), run
+        )
 
 
 def test_workdir_that_cannot_be_written_is_one_clear_error(data_dir, tmp_path):

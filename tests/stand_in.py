@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -27,9 +29,17 @@ def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepare(folder: pathlib.Path) -> pathlib.Path:
-    """Prepares `fmnist_synthetic` in `folder`, which is then its data_dir."""
+    """Prepares `fmnist_synthetic` in `folder`, which is then its data_dir; a copy of the first."""
+    shutil.copytree(_made().name, folder, dirs_exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _made() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
     config = tfds.download.DownloadConfig(max_examples_per_split=EXAMPLES)
-    tfds.builder("fmnist_synthetic", data_dir=folder).download_and_prepare(download_config=config)
+    builder = tfds.builder("fmnist_synthetic", data_dir=folder.name)
+    builder.download_and_prepare(download_config=config)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the cluster tests: processes, and a small prepared data set whose pixels name it."""
+"""Fixtures of the cluster tests: processes, and small prepared data sets whose pixels name them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def processes(tmp_path):
 
 @pytest.fixture(scope="session")
 def numbered_data(tmp_path_factory):
-    """data_dir with numbered_clothes prepared."""
+    """data_dir with numbered_clothes and numbered_few prepared."""
     folder = tmp_path_factory.mktemp("numbered")
-    numbered.Builder(data_dir=str(folder)).download_and_prepare()
+    for builder in (numbered.Builder, numbered.FewBuilder):
+        builder(data_dir=str(folder)).download_and_prepare()
     return folder

@@ -1,8 +1,9 @@
-"""numbered_clothes: a data set whose images hold their own number; odd counts on purpose."""
+"""numbered_clothes, numbered_few: images that hold their own number; odd counts on purpose."""
 
 from __future__ import annotations
 
 import io
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -11,6 +12,8 @@ from fmnist_tfds import catalog
 from fmnist_tfds.formats import png
 
 TRAIN, TEST = 20_011, 1_003
+# For processes that train.
+FEW_TRAIN, FEW_TEST = 2_003, 203
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -18,6 +21,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     name = "numbered_clothes"
+    counts: ClassVar = {"train": TRAIN, "test": TEST}
 
     def _info(self):
         features = {
@@ -32,7 +36,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(TRAIN), "test": self._generate_examples(TEST)}
+        return {split: self._generate_examples(count) for split, count in self.counts.items()}
 
     def _generate_examples(self, count):
         images = np.zeros((count, 28, 28), np.uint8)
@@ -40,6 +44,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             images[:, 0, digit] = np.arange(count) >> (8 * digit) & 255
         for index, encoded in enumerate(png.encode_batch(images)):
             yield index, {"image": io.BytesIO(encoded), "label": index % 10}
+
+
+class FewBuilder(Builder, skip_registration=True):
+    """A tenth of it."""
+
+    name = "numbered_few"
+    counts: ClassVar = {"train": FEW_TRAIN, "test": FEW_TEST}
 
 
 def numbers(images):

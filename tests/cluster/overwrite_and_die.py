@@ -1,11 +1,14 @@
-"""Run as a process: replaces a prepared fmnist_synthetic and kills itself (SIGKILL) at one moment.
+"""Run as a process: each of its children replaces a data set and kills itself at one moment.
 
-Usage: overwrite_and_die.py DATA_DIR MOMENT, one of those of `kill_at`.
+Usage: overwrite_and_die.py FOLDER, which holds a prepared data_dir for each moment of `kill_at`, of
+that name. Prints the children's exit codes as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import signal
 import sys
 
@@ -70,6 +73,13 @@ kill_at = {
 }
 
 if __name__ == "__main__":
-    kill_at[sys.argv[2]]()
     overwrite = tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
-    prepare(sys.argv[1], 2, download_mode=overwrite)
+    codes = {}
+    for moment, arm in kill_at.items():
+        pid = os.fork()  # the imports, of 3 s, are made once
+        if pid == 0:
+            arm()
+            prepare(pathlib.Path(sys.argv[1]) / moment, 2, download_mode=overwrite)
+            os._exit(0)
+        codes[moment] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(json.dumps(codes))

@@ -24,38 +24,45 @@ def shards_in(data_dir):
     return builder.info.splits["train"].num_shards
 
 
-def killed(processes, data_dir, moment):
-    """Prepares one shard a split; a process that was to make it two is killed at that moment."""
-    replacing.prepare(data_dir, 1)
-    node = processes.start(children.HERE / "overwrite_and_die.py", data_dir, moment)
-    assert node.wait() == -9, node.output
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """For each moment a data_dir of one shard a split, where a process that was to make it two was
+    killed at that moment."""
+    folder = tmp_path_factory.mktemp("killed")
+    for moment in replacing.kill_at:
+        replacing.prepare(folder / moment, 1)
+    processes = children.Children(folder)
+    codes = processes.start(children.HERE / "overwrite_and_die.py", folder).result()
+    assert codes == dict.fromkeys(replacing.kill_at, -9)
+    processes.end()
+    return {moment: folder / moment for moment in replacing.kill_at}
 
 
 @pytest.mark.parametrize("moment", [m for m in replacing.kill_at if m != "between the renames"])
-def test_killed_overwrite_leaves_the_old_or_the_new_data_set(processes, tmp_path, moment):
-    killed(processes, tmp_path, moment)
-    assert shards_in(tmp_path) == (2 if moment in NEW else 1)
+def test_killed_overwrite_leaves_the_old_or_the_new_data_set(killed, moment):
+    data_dir = killed[moment]
+    assert shards_in(data_dir) == (2 if moment in NEW else 1)
     builder = replacing.prepare(
-        tmp_path, 3, download_mode=replacing.tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
+        data_dir, 3, download_mode=replacing.tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS
     )
-    assert shards_in(tmp_path) == 3
+    assert shards_in(data_dir) == 3
     assert [path.name for path in builder.data_path.parent.iterdir()] == [str(builder.version)]
 
 
 def test_overwrite_killed_between_its_renames_is_named_and_the_next_build_restores_the_data(
-    processes, tmp_path, monkeypatch
+    killed, monkeypatch
 ):
-    killed(processes, tmp_path, "between the renames")
+    data_dir = killed["between the renames"]
     with pytest.raises(errors.NotPreparedError, match="a process was killed while replacing it"):
-        shards_in(tmp_path)
+        shards_in(data_dir)
 
     def obtain_nothing(self, download_dir, config):
         raise errors.ObtainError("no source")
 
     monkeypatch.setattr(replacing.Builder, "_obtained", obtain_nothing)
-    builder = replacing.prepare(tmp_path, 3)
+    builder = replacing.prepare(data_dir, 3)
     assert builder.info.splits["train"].num_shards == 1
-    assert shards_in(tmp_path) == 1
+    assert shards_in(data_dir) == 1
     assert [path.name for path in builder.data_path.parent.iterdir()] == [str(builder.version)]
 
 

@@ -162,6 +162,21 @@ def test_records_that_reached_the_disk_otherwise_are_not_published(
     assert list((data_dir / NAME).iterdir()) == []
 
 
+def test_description_that_does_not_fit_the_records_is_not_published(
+    small_data, data_dir, monkeypatch
+):
+    write = resilient.Builder._write_split
+
+    def write_and_miscount(self, *arguments):
+        info = write(self, *arguments)
+        return info.replace(num_bytes=info.num_bytes + 1)
+
+    monkeypatch.setattr(resilient.Builder, "_write_split", write_and_miscount)
+    with pytest.raises(errors.RecordError, match="just written and not complete: the shards of"):
+        prepare(data_dir, small_data)
+    assert list((data_dir / NAME).iterdir()) == []
+
+
 def test_prefix_that_is_not_the_sources_is_not_published(small_data, data_dir, monkeypatch):
     encode = tfrecord.encode
     monkeypatch.setattr(tfrecord, "encode", lambda i, y: encode(np.roll(i, 1, axis=0), y))

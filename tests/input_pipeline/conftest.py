@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
+import shutil
+import tempfile
 from typing import ClassVar
 
 import numpy as np
@@ -85,13 +88,23 @@ class _ManyClothes(_Clothes, skip_registration=True):
     sizes: ClassVar = {"train": 40_000, "test": 10}
 
 
+_KINDS = {"stored": _Clothes, "compressed": _CompressedClothes, "many": _ManyClothes}
+
+
 def prepare(folder, kind="stored", num_shards=1, file_format="tfrecord"):
-    """A prepared builder below `folder`."""
-    cls = {"stored": _Clothes, "compressed": _CompressedClothes, "many": _ManyClothes}[kind]
-    builder = cls(data_dir=str(folder), file_format=file_format)
+    """A prepared builder below `folder`; each kind is written once and then copied."""
+    made = _made(kind, num_shards, file_format)
+    shutil.copytree(made.name, folder, dirs_exist_ok=True)
+    return _KINDS[kind](data_dir=str(folder), file_format=file_format)
+
+
+@functools.cache
+def _made(kind, num_shards, file_format):
+    folder = tempfile.TemporaryDirectory()
+    builder = _KINDS[kind](data_dir=folder.name, file_format=file_format)
     config = tfds.download.DownloadConfig(num_shards=num_shards)
     builder.download_and_prepare(download_config=config)
-    return builder
+    return folder
 
 
 def shard_path(builder, split="train", index=0):

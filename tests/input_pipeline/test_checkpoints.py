@@ -51,16 +51,20 @@ def _numbers(iterator):
     return [conftest.numbers(images).tolist() for images, _ in iterator]
 
 
+@pytest.fixture(scope="module")
+def saved_state(tiny, tmp_path_factory):
+    return _save(_make(tiny), 5, tmp_path_factory.mktemp("checkpoint"))
+
+
 @pytest.mark.parametrize(("other", "saved"), OTHERS, ids=lambda value: str(value))
-def test_a_data_set_of_other_arguments_refuses_the_checkpoint(tiny, tmp_path, other, saved):
-    path = _save(_make(tiny), 5, tmp_path)
+def test_a_data_set_of_other_arguments_refuses_the_checkpoint(tiny, saved_state, other, saved):
     with pytest.raises(errors.ConfigError, match="belongs to a data set with") as caught:
-        _restore(_make(tiny, **other), path)
+        _restore(_make(tiny, **other), saved_state)
     assert saved in caught.value.message.partition(";")[0]
 
 
-# Before the first batch, within an epoch, near the end, at the end and after it.
-@pytest.mark.parametrize("taken", [0, 1, 39, 40, 41])
+# Before the first batch, within an epoch, and after the end.
+@pytest.mark.parametrize("taken", [0, 39, 41])
 @pytest.mark.parametrize("source", ["resident", "stream"])
 def test_a_checkpoint_is_refused_wherever_it_was_saved_and_continued_by_its_own(
     tiny, tmp_path, source, taken
@@ -74,7 +78,7 @@ def test_a_checkpoint_is_refused_wherever_it_was_saved_and_continued_by_its_own(
     assert _numbers(_restore(_make(tiny, source=source), path)) == whole[taken:]
 
 
-@pytest.mark.parametrize("taken", [0, 1, 39, 40])
+@pytest.mark.parametrize("taken", [0, 1, 40])
 def test_what_is_made_from_the_batches_refuses_it_too(tiny, tmp_path, taken):
     def made(**arguments):
         return _make(tiny, **arguments).map(lambda images, labels: (images, labels)).take(40)

@@ -17,10 +17,9 @@ from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import order
 from fmnist_tfds.input_pipeline.on_device import fit, loops
 
-from . import conftest
+from . import conftest, fit_on_backend
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-CODE = pathlib.Path(__file__).with_name("fit_on_backend.py")
 
 
 def _images(count, seed=0):
@@ -207,15 +206,15 @@ def test_split_that_is_empty_or_unknown_is_named(tiny):
         input_pipeline.fit_on_device(_model(), 20, builder=tiny, split="train[:0]", verify=False)
 
 
-def _on_backend(backend, *words):
+def _on_jax():
     done = subprocess.run(
-        [sys.executable, str(CODE), *words],
+        [sys.executable, fit_on_backend.__file__],
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
         cwd=REPO,
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPO)},
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(REPO)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -264,12 +263,11 @@ def test_it_trains_where_neither_tensorflow_nor_tfds_is_installed(real_data, tmp
 
 @pytest.mark.needs_jax
 def test_jax_gives_the_weights_that_tensorflow_gives_scanned_or_stepped():
-    tensorflow = _on_backend("tensorflow", "dense")
-    for how in ("dense", "stepped"):
-        jax = _on_backend("jax", how)
+    tensorflow = fit_on_backend.run()
+    for jax, scans in zip(_on_jax(), (True, False), strict=True):
         np.testing.assert_allclose(jax["weights"], tensorflow["weights"], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(jax["loss"], tensorflow["loss"], rtol=1e-3)
-        assert jax["scans"] is (how == "dense")
+        assert jax["scans"] is scans
 
 
 def test_the_next_order_is_made_before_the_epoch_is_waited_for(monkeypatch):

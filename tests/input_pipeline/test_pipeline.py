@@ -60,7 +60,7 @@ def test_make_train_order_is_pinned_across_machines(tiny, source):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [2, 7])
 @pytest.mark.parametrize("drop", [False, True])
 def test_make_train_shards_without_overlap_or_loss(many, source, count, drop):
     workers = [
@@ -77,7 +77,7 @@ def test_make_train_shards_without_overlap_or_loss(many, source, count, drop):
         assert sorted(together) == list(range(40_000))
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [2, 7])
 def test_resident_workers_take_every_nth_position_of_one_global_order(tiny, count):
     whole = conftest.read_numbers(_train(tiny, seed=5))
     for index in range(count):
@@ -159,26 +159,25 @@ def test_iterator_is_saved_and_restored_in_the_middle_of_an_epoch(tiny, source, 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("drop", [False, True])
-@pytest.mark.parametrize("batch", [97, 1023, 1025, 2049])
+@pytest.mark.parametrize("batch", [97, 1023, 1025])  # slices of a group, or whole groups
 def test_epochs_do_not_run_into_each_other_whatever_the_batch(many, source, drop, batch):
-    batches = _train(many, batch, source=source, drop_remainder=drop, epochs=3)
+    batches = list(_train(many, batch, source=source, drop_remainder=drop, epochs=2))
     whole, rest = divmod(40_000, batch)
     sizes = [batch] * whole + ([] if drop else [rest])
     order = conftest.read_numbers(batches)
-    assert [len(labels) for _, labels in batches] == sizes * 3
-    for epoch in np.split(order, 3):
+    assert [len(labels) for _, labels in batches] == sizes * 2
+    for epoch in np.split(order, 2):
         assert len(set(epoch.tolist())) == sum(sizes)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("batch", [2000, 2100])
-def test_no_two_batches_draw_their_augmentation_alike(many, source, batch):
-    made = _train(many, batch, source=source, augment="flip", seed=5, epochs=2)
-    plain = _train(many, batch, source=source, seed=5, epochs=2)
+def test_no_two_batches_draw_their_augmentation_alike(many, source):
+    made = _train(many, 2100, source=source, augment="flip", seed=5, epochs=2)
+    plain = _train(many, 2100, source=source, seed=5, epochs=2)
     flipped = [
         (x.numpy() != y.numpy()).any((1, 2, 3)) for (x, _), (y, _) in zip(made, plain, strict=True)
     ]
-    assert len(flipped) == 2 * -(-40_000 // batch)
+    assert len(flipped) == 2 * -(-40_000 // 2100)
     assert len({flips[:100].tobytes() for flips in flipped}) == len(flipped)
 
 

@@ -1,6 +1,6 @@
-"""Run by test_backends.py under another Keras backend: layers and fit.
+"""Layers and fit on Keras's backend, for test_backends.py.
 
-Arguments: DATA_DIR of a prepared tiny_clothes. Prints one JSON line.
+As a script: its argument is the DATA_DIR of a prepared tiny_clothes; prints one JSON line.
 """
 
 import json
@@ -13,28 +13,34 @@ from fmnist_tfds import input_pipeline
 from fmnist_tfds.input_pipeline import augment as augmentation
 from fmnist_tfds.input_pipeline import preprocess
 
-DATA = {"name": "tiny_clothes", "data_dir": sys.argv[1], "verify": False}
+AUGMENTS = (None, "flip", "crop", "cutout", "flip_crop_cutout_erase")
+# Pixels move as uint8 before anything else happens to them: every augmentation, and every dtype.
+COMBINATIONS = (
+    *(("float32", "standard", augment) for augment in AUGMENTS),
+    ("float32", "unit", AUGMENTS[-1]),
+    *(
+        (dtype, how, AUGMENTS[-1])
+        for dtype in ("bfloat16", "float16")
+        for how in ("unit", "standard")
+    ),
+)
 NUMPY = keras.ops.convert_to_numpy
 
 
 def layer_equals_host() -> int:
     """How many combinations were compared, each exactly equal."""
     images = np.random.default_rng(1).integers(0, 256, (64, 28, 28, 1), np.uint8)
-    compared = 0
-    for dtype in ("float32", "bfloat16", "float16"):
-        for normalize in ("unit", "standard"):
-            for augment in (None, "flip", "crop", "cutout", "flip_crop_cutout_erase"):
-                how = augmentation.recipe(dtype, normalize, augment)
-                draws = preprocess.host_draws(how, np.arange(64), np.full(64, 5))
-                host = preprocess.host(images, draws, how).numpy()
-                policy = dtype if dtype == "float32" else f"mixed_{dtype}"
-                layer = preprocess.Preprocess(normalize, augment, dtype=policy)
-                ours = layer(images, draws={name: d.numpy() for name, d in draws.items()})
-                assert keras.backend.standardize_dtype(ours.dtype) == dtype, ours.dtype
-                as_float = NUMPY(keras.ops.cast(ours, "float32"))
-                np.testing.assert_array_equal(as_float, host.astype(np.float32))
-                compared += 1
-    return compared
+    for dtype, normalize, augment in COMBINATIONS:
+        how = augmentation.recipe(dtype, normalize, augment)
+        draws = preprocess.host_draws(how, np.arange(64), np.full(64, 5))
+        host = preprocess.host(images, draws, how).numpy()
+        policy = dtype if dtype == "float32" else f"mixed_{dtype}"
+        layer = preprocess.Preprocess(normalize, augment, dtype=policy)
+        ours = layer(images, draws={name: d.numpy() for name, d in draws.items()})
+        assert keras.backend.standardize_dtype(ours.dtype) == dtype, ours.dtype
+        as_float = NUMPY(keras.ops.cast(ours, "float32"))
+        np.testing.assert_array_equal(as_float, host.astype(np.float32))
+    return len(COMBINATIONS)
 
 
 def fit(front: list[keras.layers.Layer], batches: object) -> float:
@@ -48,23 +54,24 @@ def fit(front: list[keras.layers.Layer], batches: object) -> float:
     return float(history.history["loss"][-1])
 
 
-def main() -> None:
-    """Checks everything; any difference is a traceback and exit code 1."""
+def run(data_dir: str) -> dict[str, object]:
+    """Checks everything; any difference is an AssertionError."""
+    data = {"name": "tiny_clothes", "data_dir": data_dir, "verify": False}
     result: dict[str, object] = {"backend": keras.backend.backend()}
     result["compared"] = layer_equals_host()
-    host = input_pipeline.make_train(50, dtype="float32", drop_remainder=True, **DATA)
+    host = input_pipeline.make_train(50, dtype="float32", drop_remainder=True, **data)
     result["host"] = fit([keras.Input((28, 28, 1))], host)
     for policy in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(policy)
-        pixels = input_pipeline.make_train(50, dtype="uint8", drop_remainder=True, **DATA)
+        pixels = input_pipeline.make_train(50, dtype="uint8", drop_remainder=True, **data)
         front = [
             keras.Input((28, 28, 1), dtype="uint8"),
             preprocess.Preprocess("standard", "flip_crop"),
         ]
         result[policy] = fit(front, pixels)
     keras.mixed_precision.set_dtype_policy("float32")
-    print(json.dumps(result))
+    return result
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(run(sys.argv[1])))

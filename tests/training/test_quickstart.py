@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from matplotlib import figure
 
 from fmnist_tfds import catalog, errors
 from fmnist_tfds.cli import main
+from fmnist_tfds.config import loader
 from fmnist_tfds.training import plots, quickstart, train
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -63,7 +65,9 @@ def test_quickstart_without_a_source_never_passes_the_stand_in_off(
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["data"] == "synthetic"
     assert "NOT Fashion-MNIST" in metrics["WARNING"]
-    assert json.loads((out / "receipt.json").read_text())["data"] == "synthetic"
+    receipt = json.loads((out / "receipt.json").read_text())
+    assert receipt["data"] == "synthetic"
+    assert receipt["failure"].startswith("could not obtain train-images")
     assert metrics["epochs"] == 2
     assert f"test accuracy {metrics['test_accuracy']:.2%} on the SYNTHETIC STAND-IN" in said.out
     for name in PICTURES:
@@ -140,7 +144,6 @@ def test_quickstart_does_not_replace_a_wrong_setting_or_wrong_data_by_the_stand_
         return dataclasses.replace(outcome, error=errors.ContentError("not the genuine bytes"))
 
     from fmnist_tfds import obtain as ladder
-    from fmnist_tfds.config import loader
 
     settings = loader.load(mirrors="off", manual_dir=real_data)
     outcome = ladder.obtain(settings)
@@ -167,6 +170,24 @@ def test_nothing_of_an_earlier_run_stays_where_a_run_fails(
     monkeypatch.setattr(train, "train_and_evaluate", fail)
     assert main.run(words) == 3
     assert {path.name for path in out.iterdir()} <= {"receipt.json"}
+
+
+def test_run_of_other_epochs_goes_on_from_no_other_training(
+    data_dir, tmp_path, trained, closed_port
+):
+    words = ["quickstart", f"--mirrors=http://127.0.0.1:{closed_port}/", f"--data_dir={data_dir}"]
+    folders = []
+    for epochs in (2, 3):
+        assert main.run([*words, f"--out={tmp_path / 'out'}", f"--epochs={epochs}"]) == 0
+        folders.append(trained.workdir)
+    assert folders[0] != folders[1]
+
+
+def test_quickstart_without_matplotlib_says_so_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(errors.MissingExtraError, match="matplotlib, which is not installed"):
+        quickstart.run(loader.load(mirrors="off"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def _draw_all(folder, synthetic):

@@ -55,7 +55,8 @@ def test_speedrun_trains_each_configuration_with_each_seed(tmp_path):
 
 def test_speedrun_fails_where_a_training_fails(tmp_path):
     config = _config(tmp_path / "quick.toml")
+    config.write_text(config.read_text() + "epoch = 3\n")
     done = _script("speedrun.py", f"--data_dir={tmp_path}", config)
-    assert done.returncode == 1
-    assert "no prepared data set" in done.stderr
+    assert done.returncode == 2
+    assert "'epoch'" in done.stderr
     assert "Traceback" not in done.stderr

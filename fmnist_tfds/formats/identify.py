@@ -82,7 +82,7 @@ def identify(
 
 def payload(
     path: pathlib.Path,
-    expected: catalog.SourceFile | None = None,
+    expected: catalog.SourceFile,
     *,
     dataset: catalog.Catalog = catalog.FASHION_MNIST,
 ) -> bytes:
@@ -93,9 +93,8 @@ def payload(
         OSError: it cannot be read.
     """
     identity, data = _examine(path, dataset, expected)
-    if not identity.is_genuine or (expected is not None and identity.file != expected):
-        wanted = expected.name if expected else f"a file of {dataset.title}"
-        raise errors.ContentError(f"{path}: expected {wanted}, got {identity.detail}")
+    if not identity.is_file(expected):
+        raise errors.ContentError(f"{path}: expected {expected.name}, got {identity.detail}")
     if identity.verdict == "genuine":
         data = gzip_file.gunzip(data, limit_bytes(dataset)).data
     return data

@@ -80,14 +80,11 @@ def test_several_splits_give_each_example_once(builders, kind, split, parts, sou
         for name, (first, stop) in parts.items()
         for number in range(first, stop)
     )
-    for make in (input_pipeline.make_train, input_pipeline.make_eval):
-        shares = [
-            _both(builder, make, split=split, source=source, shard=(index, 2)) for index in (0, 1)
-        ]
-        seen = np.concatenate([_both(builder, make, split=split, source=source), *shares])
-        found = [image.tobytes() for image in seen]
-        assert sorted(found[: len(expected)]) == expected
-        assert sorted(found[len(expected) :]) == expected
+    train, test = input_pipeline.make_train, input_pipeline.make_eval
+    shares = [_both(builder, train, split=split, source=source, shard=(i, 2)) for i in (0, 1)]
+    whole = (_both(builder, make, split=split, source=source) for make in (train, test))
+    for seen in (np.concatenate(shares), *whole):
+        assert sorted(image.tobytes() for image in seen) == expected
 
 
 def test_several_splits_in_order_are_one_after_the_other(builders):

@@ -257,6 +257,14 @@ def test_what_of_manual_dir_does_not_fit_into_the_cache_is_used_where_it_lies_an
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_what_lies_in_out_already_is_replaced_and_never_taken_for_the_file(tmp_path, share):
+    out = _folder(tmp_path / "out", {NAMES[0]: b"what stood here before"})
+    outcome = jobs.obtained(jobs.options(tmp_path, manual_dir=share), out=out)
+    assert outcome.error is None
+    assert outcome.files[NAMES[0]].path == out / NAMES[0]
+    assert (out / NAMES[0]).read_bytes() == jobs.BODY
+
+
 def test_the_users_copy_is_whole_or_as_it_was(tmp_path, share, monkeypatch):
     out = _folder(tmp_path / "out", {NAMES[0]: b"what stood here before"})
 

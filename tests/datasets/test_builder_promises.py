@@ -159,8 +159,7 @@ def test_turning_tfdss_bars_off_holds_for_the_download_too(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     mirrors = [loopback(small_data).url]
     builder = tfds.builder("fmnist_resilient", data_dir=tmp_path / "tfds", mirrors=mirrors)
-    if is_off:
-        tfds.disable_progress_bar()
+    (tfds.disable_progress_bar if is_off else tfds.enable_progress_bar)()  # others may have set it
     try:
         builder.download_and_prepare()
     finally:

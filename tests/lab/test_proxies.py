@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import socket
@@ -34,15 +35,20 @@ LONGEST_S = 60.0
 def _through(proxy, url, ca_bundle=None):
     """Status and explanation of one GET through a proxy, explained as a transfer would."""
     route = settings.Route(proxy=proxy, ca_bundle=ca_bundle)
+    watch = watching.Watch()
+    session.watch_connections(watch.connected)
     try:
-        with session.request(
-            url,
-            route=route,
-            headers={},
-            cookies=requests.cookies.RequestsCookieJar(),
-            connect_timeout_s=LONGEST_S,
-            read_timeout_s=LONGEST_S,
-        ) as response:
+        with (
+            contextlib.closing(watch),
+            session.request(
+                url,
+                route=route,
+                headers={},
+                cookies=requests.cookies.RequestsCookieJar(),
+                connect_timeout_s=LONGEST_S,
+                read_timeout_s=LONGEST_S,
+            ) as response,
+        ):
             if response.status_code == 200:
                 return 200, None
             body = response.raw.read(4096)

@@ -50,9 +50,11 @@ def address():
     engine = tf.data.experimental.service
     dispatcher = engine.DispatchServer(engine.DispatcherConfig(port=0))
     where = dispatcher.target.partition("://")[2]
-    workers = [engine.WorkerServer(engine.WorkerConfig(dispatcher_address=where)) for _ in "12"]
+    # A worker ends at its next heartbeat: by default after up to 30 s.
+    config = engine.WorkerConfig(dispatcher_address=where, heartbeat_interval_ms=200)
+    workers = [engine.WorkerServer(config) for _ in "12"]
     yield dispatcher.target
-    del workers
+    del workers  # before their dispatcher, which they look for otherwise
 
 
 def make(data_dir, address, batch_size=100, **options):

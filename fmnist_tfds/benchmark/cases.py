@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import gzip
 import importlib
 import importlib.util
 import itertools
 import json
+import os
 import pathlib
 import statistics
 import sys
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fmnist_tfds import processes
+from fmnist_tfds.benchmark import training_cases
 
 BATCHES = (128, 1024, 8192)
 _EXAMPLES = 60_000
@@ -63,6 +66,18 @@ def _build_stock(data_dir: str, files: str) -> dict[str, float]:
 
 def _build_resilient(data_dir: str, files: str) -> dict[str, float]:
     return _build("fmnist_resilient", data_dir, files)
+
+
+def _build_floor(data_dir: str, files: str) -> dict[str, float]:
+    """What a build cannot do without: the four files decompressed and written, in one thread."""
+
+    def unpack() -> None:
+        for path in sorted(pathlib.Path(files).glob("*.gz")):
+            with (pathlib.Path(data_dir) / path.stem).open("wb") as out:
+                out.write(gzip.decompress(path.read_bytes()))
+                os.fsync(out.fileno())
+
+    return _timed(unpack)
 
 
 def _ready() -> Any:
@@ -228,81 +243,20 @@ def _grain(data_dir: str, files: str, repeats: int = 3) -> dict[str, float]:
     return result
 
 
-def _step(data_dir: str, files: str, steps: int = 60, turns: int = 15) -> dict[str, Any]:
-    """The share of a small CNN's training step that is lost to input, at batch 128 on the CPU.
-
-    The step takes its batch from an iterator, as Keras's `fit` does it; beside it stands a data set
-    that repeats one batch: what TensorFlow's iterator costs by itself.
-    """
-    import tensorflow as tf
-
-    make = functools.partial(_ready().make_train, 128, data_dir=data_dir, epochs=None)
-    result: dict[str, Any] = {}
-    for dtype in ("float32", "uint8"):
-        train = _training_step(normalize=dtype == "uint8")
-        fed = iter(make(drop_remainder=True, dtype=dtype))
-        constant = next(fed)
-        repeated = iter(tf.data.Dataset.from_tensors(constant).repeat())
-        on_constant = tf.function(functools.partial(train, *constant))
-        on_fed = tf.function(functools.partial(_train_on, train, fed))
-        on_repeated = tf.function(functools.partial(_train_on, train, repeated))
-
-        def seconds(step: Callable[[], Any]) -> float:
-            started = time.perf_counter()
-            for _ in range(steps):
-                step()
-            return time.perf_counter() - started
-
-        calls = (on_constant, on_fed, on_repeated)
-        for call in calls:
-            seconds(call)
-        rows = [tuple(seconds(call) for call in calls) for _ in range(turns)]
-        result[f"lost {dtype}"] = statistics.median(1 - still / ours for still, ours, _ in rows)
-        result[f"lost {dtype}, repeated"] = statistics.median(1 - s / r for s, _, r in rows)
-        result[f"step_seconds {dtype}"] = statistics.median(row[0] for row in rows) / steps
-    return result
+def _step(data_dir: str, files: str) -> dict[str, Any]:
+    _ready()
+    return training_cases.step(data_dir)
 
 
-def _train_on(train: Callable[..., None], batches: Any) -> None:
-    train(*next(batches))
-
-
-def _training_step(*, normalize: bool) -> Callable[..., None]:
-    """One step of a small CNN; with `normalize` on uint8, which it scales itself."""
-    import keras
-    import tensorflow as tf
-
-    from fmnist_tfds.input_pipeline import preprocess
-
-    layers = keras.layers
-    front = [preprocess.Preprocess()] if normalize else []
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28, 1), dtype="uint8" if normalize else "float32"),
-            *front,
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(10),
-        ]
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.SGD(0.01)
-    optimizer.build(model.trainable_variables)
-
-    def train(images: Any, labels: Any) -> None:
-        with tf.GradientTape() as tape:
-            value = loss(labels, model(images, training=True))
-        optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
-
-    return train
+def _fit(data_dir: str, files: str) -> dict[str, float]:
+    return training_cases.fit(data_dir)
 
 
 _CASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "build_array_record": _build_array_record,
     "build_stock": _build_stock,
     "build_resilient": _build_resilient,
+    "build_floor": _build_floor,
     "first_batch": _first_batch,
     "first_batch_unverified": _first_batch_unverified,
     "first_batch_floor": _first_batch_floor,
@@ -312,6 +266,7 @@ _CASES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "warm": _warm,
     "grain": _grain,
     "step": _step,
+    "fit": _fit,
 }
 
 if __name__ == "__main__":

@@ -131,10 +131,10 @@ def _added(
         obtained, error = result.files, result.error
     held = []
     for artifact in wanted.files:
-        if artifact in lacking:
-            if (path := obtained[artifact.name].path) is None:
+        if (found := obtained.get(artifact.name)) is not None:
+            if found.path is None:
                 continue
-            _place(path, _by_hash(out, artifact))
+            _place(found.path, _by_hash(out, artifact))
         _name(artifact, wanted.name, out)
         held.append(artifact)
     return held, error

@@ -148,7 +148,7 @@ def train_and_evaluate(config: training_config.TrainingConfig, workdir: pathlib.
     }
     part = workdir / ".part.model.keras"
     saved.save(part)
-    part.replace(workdir / "model.keras")
+    atomic_file.publish(part, workdir / "model.keras")
     with atomic_file.replacing(workdir / "metrics.json") as stream:
         stream.write((json.dumps(metrics, indent=2) + "\n").encode())
     return Evaluation(metrics=metrics, confusion=confusion, history=history)

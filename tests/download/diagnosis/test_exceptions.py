@@ -187,55 +187,39 @@ def test_plain_http_on_the_tls_port_is_a_tls_failure(serve):
     assert _failure(f"https://127.0.0.1:{server.port}/f").cause == "tls-untrusted"
 
 
+def _refused(code, *, host="m.example", issuer=""):
+    """What is found where OpenSSL refuses a certificate with that code."""
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code = code
+    return exceptions.from_exception(
+        requests.exceptions.SSLError(error), url=f"https://{host}/f", route=DIRECT, issuer=issuer
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "words"), [(10, "has expired"), (62, "another host name"), (20, "not trusted here")]
 )
 def test_certificate_failure_says_why_by_its_code(code, words):
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code = code
-    found = exceptions.from_exception(
-        requests.exceptions.SSLError(error), url="https://m.example/f", route=DIRECT
-    )
+    found = _refused(code)
     assert found.cause == "tls-untrusted"
     assert words in found.evidence
 
 
 def test_unknown_authority_with_a_named_issuer_is_interception():
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code = 20
-    found = exceptions.from_exception(
-        requests.exceptions.SSLError(error),
-        url="https://m.example/f",
-        route=DIRECT,
-        issuer="Corp Inspection CA",
-    )
+    found = _refused(20, issuer="Corp Inspection CA")
     assert found.cause == "tls-intercepted"
     assert "Corp Inspection CA" in found.evidence
     assert found.remedy == causes.CAUSES["tls-intercepted"].remedy
 
 
 def test_certificate_that_has_expired_is_no_interception_whoever_signed_it():
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code = 10
-    found = exceptions.from_exception(
-        requests.exceptions.SSLError(error),
-        url="https://m.example/f",
-        route=DIRECT,
-        issuer="Any CA",
-    )
+    found = _refused(10, issuer="Any CA")
     assert found.cause == "tls-untrusted"
     assert "has expired, signed by Any CA" in found.evidence
 
 
 def test_private_host_with_an_unknown_authority_is_untrusted_and_names_it():
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code = 20
-    found = exceptions.from_exception(
-        requests.exceptions.SSLError(error),
-        url="https://artifactory.corp/f",
-        route=DIRECT,
-        issuer="Corp Root CA",
-    )
+    found = _refused(20, host="artifactory.corp", issuer="Corp Root CA")
     assert found.cause == "tls-untrusted"
     assert "Corp Root CA" in found.evidence
 

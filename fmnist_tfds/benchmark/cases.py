@@ -171,6 +171,8 @@ def _peers(
     import numpy as np
     import tensorflow as tf
 
+    from fmnist_tfds import input_pipeline
+
     rng = np.random.default_rng(0)
     peers: dict[str, Callable[[], int]] = {}
     for source in ("resident", "stream"):
@@ -178,6 +180,8 @@ def _peers(
         single = make(batch, data_dir=data_dir, source=source)
         peers[f"{source}, endless"] = functools.partial(_take, endless, _EXAMPLES // batch)
         peers[f"{source}, by epoch"] = functools.partial(_drain, single)
+    arrays = input_pipeline.numpy_batches((images, labels), batch)
+    peers["numpy_batches, by epoch"] = functools.partial(_drain, arrays)
 
     def unit(image: Any, label: Any) -> Any:
         return tf.cast(image, tf.float32) / 255.0, label

@@ -30,15 +30,32 @@ def epoch_seed(seed: int, epoch: int, iteration: int = 0) -> int:
 
 
 def permuted(values: npt.NDArray[Any], seed: int) -> npt.NDArray[Any]:
-    """The values in the order of the epoch of that seed; 10 ms for 60,000."""
-    last = len(values) - 1
-    drawn = _philox(seed, 0, 0, max(last, 0)).astype(np.int64)
-    places = np.arange(max(last, 0))
-    mixed = values.tolist()
-    # Fisher and Yates, from the first place on.
-    for place, other in enumerate((places + drawn % (last + 1 - places)).tolist()):
-        mixed[place], mixed[other] = mixed[other], mixed[place]
-    return np.array(mixed, values.dtype)
+    """The values in the order of the epoch of that seed; 4 to 8 ms for 60,000.
+
+    Fisher and Yates, from the first place on: step i swaps places i and other[i] >= i. All steps at
+    once: what a step finds in a place comes from the latest step before it that swapped there.
+    """
+    count = len(values)
+    if count < 2:
+        return values.copy()
+    steps = np.arange(count - 1)
+    others = steps + _philox(seed, 0, 0, count - 1) % np.arange(count, 1, -1, dtype=np.uint32)
+    # By place, and there by step.
+    places, swaps = np.divmod(np.sort(others * count + steps), count)
+    # The latest step before each that swapped into the same place; -1: none.
+    earlier = np.full(count - 1, -1)
+    earlier[swaps[1:]] = np.where(places[1:] == places[:-1], swaps[:-1], -1)
+    # The latest step that swapped into place i before step i; i: none. (The last entry counts.)
+    source = np.arange(count)
+    source[places] = swaps
+    own = np.flatnonzero(others == steps)
+    source[own] = np.where(earlier[own] < 0, own, earlier[own])
+    # Step i brought there what it had found in place i; and so on, back to a place's first value.
+    while not np.array_equal(further := source[source], source):
+        source = further
+    found = values[source]
+    last = np.where(others == steps, steps, earlier)
+    return np.append(np.where(last < 0, values[others], found[last]), found[-1:])
 
 
 def key(epoch: int, seed: int) -> int:

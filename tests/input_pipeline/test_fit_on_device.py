@@ -67,14 +67,17 @@ def test_batches_are_those_of_make_train_bit_for_bit(augment, normalize):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(y), v)
 
 
-def test_weights_and_history_are_those_of_fit(tiny):
+@pytest.mark.parametrize("rate", [0, 0.5])
+def test_weights_and_history_are_those_of_fit(tiny, rate):
+    # What a layer draws is fit's as well: XLA would draw something else.
+    dropped = [keras.layers.Dropout(rate, seed=1) for _ in range(2 if rate else 0)]
     data_dir = conftest.shard_path(tiny).parent.parent.parent
     where = {"data_dir": data_dir, "name": "tiny_clothes", "verify": False}
     where["normalize"] = "standard"
     # What the next two change would be noticed: not one of them has its default.
     how = {"augment": ("altflip", "crop", "cutout"), "crop_pixels": 5, "cutout_pixels": 3}
     how |= {"split": "train[:90%]", "seed": 3, **where}
-    ours, theirs = _model(), _model()
+    ours, theirs = _model(*dropped[:1]), _model(*dropped[1:])
     history = input_pipeline.fit_on_device(
         ours, 64, epochs=3, validation_split="train[90%:]", **how
     )
@@ -89,6 +92,38 @@ def test_weights_and_history_are_those_of_fit(tiny):
     assert set(history.history) == set(wanted.history)
     for name, values in wanted.history.items():
         np.testing.assert_allclose(history.history[name], values, rtol=2e-3, atol=1e-4)
+
+
+class _Own(keras.layers.Dense):
+    """Whatever it does, it is not known to be fast."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "whole"),
+    [
+        (keras.layers.BatchNormalization(), True),
+        (keras.layers.Dropout(0.5), False),
+        (keras.layers.Reshape((28, 28)), True),
+        (keras.layers.Conv1D(2, 1), False),
+        (_Own(10), False),
+    ],
+)
+def test_xla_compiles_the_epoch_of_known_layers_alone(layer, whole, monkeypatch):
+    asked = []
+    made = loops.TensorFlowLoop
+    monkeypatch.setattr(
+        loops,
+        "TensorFlowLoop",
+        lambda *given, whole: asked.append(whole) or made(*given, whole=whole),
+    )
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Reshape((28, 28)), layer])
+    model.add(keras.layers.Flatten())
+    model.add(keras.layers.Dense(10))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = input_pipeline.fit_on_device(model, 20, epochs=2, data=_images(50))
+    assert asked == [whole]
+    assert np.isfinite(history.history["loss"]).all()
 
 
 def test_all_kinds_of_variables_are_updated():

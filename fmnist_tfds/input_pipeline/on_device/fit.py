@@ -56,9 +56,11 @@ def fit_on_device(
     The images lie on the device as uint8 (47 MB); an epoch's order, and what its augmentation
     draws, cross the bus once (240 kB, and as much for each draw). Look-up, augmentation,
     normalisation and Keras's own train step run inside one compiled loop: `lax.scan` on JAX,
-    `tf.while_loop` on TensorFlow. On CPUs under JAX, a model with convolutions is stepped from
-    Python: XLA's CPU compiles convolutions inside a scan 15 times slower. Mixed precision is the
-    model's own affair: indices are never cast.
+    `tf.while_loop` on TensorFlow. XLA's CPU compiles convolutions inside a loop badly (15 times
+    slower), so there a model that has them is stepped from Python under JAX, and left to
+    TensorFlow's own kernels under TensorFlow, as everything is but Keras's plain layers (dense,
+    pooling, normalisation, activations): these XLA compiles too, in a second more. Mixed precision
+    is the model's own affair: indices are never cast.
 
     Epoch e has the examples, the order and the augmented pixels of epoch e of
     `make_train(batch_size, epochs=epochs, seed=seed, …)`, the last, smaller batch included.

@@ -21,6 +21,15 @@ from fmnist_tfds.input_pipeline.on_device.keras_ops import KERAS
 # Draws of an epoch: their names, and int32[examples, draws].
 Drawn = npt.NDArray[np.int32]
 _SHAPE = (-1, 28, 28, 1)
+# What XLA's CPU runs at least as fast as TensorFlow does, step upon step (docs/performance.md): no
+# convolutions, which it compiles badly inside a loop, and nothing that draws random numbers: it
+# draws others, at 0.5 µs each.
+_FAST_WITH_XLA = {
+    "Sequential", "Functional", "InputLayer", "Dense", "Flatten", "Reshape", "Permute",
+    "Activation", "ReLU", "LeakyReLU", "Softmax", "Rescaling", "Normalization",
+    "BatchNormalization", "LayerNormalization", "AveragePooling2D", "MaxPooling2D",
+    "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Add", "Concatenate", "Multiply",
+}  # fmt: skip
 
 
 class Loop(Protocol):
@@ -139,30 +148,28 @@ class JaxLoop:
 
 
 class TensorFlowLoop:
-    """One graph an epoch, with the steps as a loop inside; compiled as the model is."""
+    """One graph an epoch, with the steps as a loop inside; XLA compiles a step, or all of it."""
 
-    def __init__(self, model: Any, data: Data) -> None:
+    def __init__(self, model: Any, data: Data, *, whole: bool) -> None:
         import tensorflow as tf
 
         self._data, self._tf = data, tf
+        spec = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, len(data.names)), tf.int32)
 
-        one, all_ = ((None,) * rank for rank in (1, 2))
-        draws = len(data.names)
-
-        def run(kind: Any) -> Any:
-            def step(rows: Any, drawn: Any) -> None:
+        def run(kind: Any) -> tuple[Any, Any]:
+            def one(rows: Any, drawn: Any) -> None:
                 kind(data.batch(data.table, data.labels, rows, drawn))
 
-            compiled = tf.function(
-                step,
+            step = tf.function(
+                one,
                 jit_compile=bool(model.jit_compile),
-                input_signature=_signature(tf, one, draws),
+                input_signature=spec,  # one trace for all batch sizes
                 autograph=False,
             )
 
             def epoch(rows: Any, drawn: Any) -> None:
                 def next_step(i: Any) -> tuple[Any]:
-                    compiled(rows[i], drawn[i])
+                    step(rows[i], drawn[i])
                     return (i + 1,)
 
                 steps = tf.shape(rows)[0]
@@ -171,23 +178,18 @@ class TensorFlowLoop:
                     lambda i: i < steps, next_step, (tf.constant(0),), parallel_iterations=1
                 )
 
-            signature = _signature(tf, all_, draws)
-            return tf.function(epoch, input_signature=signature, autograph=False)
+            # XLA compiles for one shape: the last, smaller batch is a step by itself.
+            every = tf.function(epoch, jit_compile=whole or None, autograph=False)
+            return every, step
 
         self._runs = {trains: run(s) for trains, s in _both(model.train_step, model.test_step)}
 
     def epoch(self, numbers: npt.NDArray[np.int32], drawn: Drawn, *, trains: bool) -> None:
         """See `Loop`."""
-        whole, (last, last_drawn) = self._data.cut(numbers, drawn)
-        for rows, more in (whole, (last[None], last_drawn[None])):
+        whole, last = self._data.cut(numbers, drawn)
+        for run, (rows, more) in zip(self._runs[trains], (whole, last), strict=True):
             if rows.size:
-                constant = self._tf.constant
-                self._runs[trains](constant(rows), constant(more))
-
-
-def _signature(tf: Any, shape: tuple[None, ...], draws: int) -> list[Any]:
-    """Numbers int32[shape] and their draws int32[shape, draws]: one trace for all batch sizes."""
-    return [tf.TensorSpec(shape, tf.int32), tf.TensorSpec((*shape, draws), tf.int32)]
+                run(self._tf.constant(rows), self._tf.constant(more))
 
 
 def _both(train: Any, test: Any) -> tuple[tuple[bool, Any], tuple[bool, Any]]:
@@ -203,11 +205,18 @@ def opened(model: Any, table: Table, batch_size: int, how: augmentation.Recipe) 
         batch_size: examples per step.
         how: what becomes of the pixels.
     """
-    data = Data(table, batch_size, how)
+    data, layers = Data(table, batch_size, how), [type(each) for each in model._flatten_layers()]
     if keras.backend.backend() == "tensorflow":
-        return TensorFlowLoop(model, data)
+        import tensorflow as tf
+
+        is_fast = all(
+            kind.__module__.startswith("keras.") and kind.__name__ in _FAST_WITH_XLA
+            for kind in layers
+        )
+        has_gpu = bool(tf.config.list_logical_devices("GPU"))
+        return TensorFlowLoop(model, data, whole=model.jit_compile if has_gpu else is_fast)
     import jax
 
     # XLA's CPU compiles convolutions inside a scan 15 times slower than alone.
-    convolves = any("Conv" in type(layer).__name__ for layer in model._flatten_layers())
+    convolves = any("Conv" in kind.__name__ for kind in layers)
     return JaxLoop(model, data, scans=jax.default_backend() != "cpu" or not convolves)

@@ -147,12 +147,15 @@ def fit(data_dir: str, turns: int = 5) -> dict[str, float]:
 
 
 def _tiny_model() -> Any:
-    """The means of sixteen squares, and a linear layer."""
+    """An image's mean, and a linear layer: pixels are read once, and nothing more is done.
+
+    Not AveragePooling2D: XLA's CPU takes 190 µs for 128 images, twice what a step has besides.
+    """
     import keras
 
     layers = keras.layers
-    pooled = [keras.Input((28, 28, 1)), layers.AveragePooling2D(7), layers.Flatten()]
-    model = keras.Sequential([*pooled, layers.Dense(10)])
+    mean = [keras.Input((28, 28, 1)), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*mean, layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01), loss, metrics=["accuracy"])
     return model

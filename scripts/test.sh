@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must hold: ruff, mypy, then the tests (import laws included).
 # Uses the environment in $VIRTUAL_ENV or .venv; makes .venv with the extra `test` if there is none.
-# Arguments go to pytest: scripts/test.sh -k config. Two workers, a file to each at a time; -n 0 for one.
+# Arguments go to pytest: scripts/test.sh -k config. Three workers, a file to each at a time, keep two
+# cores busy, since tests wait for their servers; -n 0 for one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VIRTUAL_ENV:-$PWD/.venv}"
@@ -32,4 +33,4 @@ done
 for check in "${checks[@]}"; do
   wait "$check"
 done
-exec python -m pytest -n 2 --dist=loadfile "$@"
+exec python -m pytest -n 3 --dist=loadfile "$@"

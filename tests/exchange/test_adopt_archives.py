@@ -60,6 +60,24 @@ def test_encrypted_zip_member_condemns_the_archive(standin, tmp_path):
     refused(standin, path, errors.ArchiveError, "'locked' is encrypted")
 
 
+def test_zip_that_was_streamed_and_has_a_name_in_utf_8_is_taken(standin, tmp_path):
+    # Both are told by the flags that also say "encrypted" (bits 3 and 11; bit 0).
+    class Stream(io.BytesIO):
+        def tell(self):
+            raise OSError("a pipe")
+
+    stream = Stream()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("größe.txt", b"more")
+        for name, content in standin.gz.items():
+            archive.writestr(name, content)
+    (tmp_path / "a.zip").write_bytes(stream.getvalue())
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {info.flag_bits for info in archive.infolist()} == {1 << 3 | 1 << 11, 1 << 3}
+    adopt.adopt(tmp_path / "a.zip", tmp_path / "out", dataset=standin.dataset, table=standin.table)
+    assert len(list((tmp_path / "out").glob("*.gz"))) == len(standin.gz) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [

@@ -209,7 +209,8 @@ def opened(model: Any, table: Table, batch_size: int, how: augmentation.Recipe) 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        is_fast = all(
+        # TensorFlow for Windows, for one, is built without it.
+        is_fast = tf.test.is_built_with_xla() and all(
             kind.__module__.startswith("keras.") and kind.__name__ in _FAST_WITH_XLA
             for kind in layers
         )

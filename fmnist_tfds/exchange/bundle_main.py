@@ -86,11 +86,14 @@ def check_members(members: dict, manifest: dict, digest: str) -> None:  # type: 
 
 
 def write(folder: pathlib.Path, name: str, data: bytes) -> None:
-    """Writes one file beside its place, then renames it."""
+    """Writes one file beside its place, then renames it, its bytes on the disk first."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".bundle-{os.getpid()}-{name}"
     try:
-        part.write_bytes(data)
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
         part.replace(folder / name)
     except OSError:
         part.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,25 @@ def test_bundle_is_the_same_bytes_for_the_same_content(standin, files, carried, 
         os.utime(path, (1, 1))
     again = bundle.export(files, tmp_path / "again.zip", dataset=standin.dataset)
     assert again.read_bytes() == carried.read_bytes()
+
+
+def test_every_unpacked_file_is_on_the_disk_before_it_gets_its_name(carried, tmp_path, monkeypatch):
+    out, synced, fsync = tmp_path / "out", set(), os.fsync
+
+    def noting(handle):
+        file = os.fstat(handle).st_ino
+        named = [path for path in out.iterdir() if not path.name.startswith(".")]
+        if file not in {path.stat().st_ino for path in named}:
+            synced.add(file)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(sys, "argv", [str(carried), "--extract", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(carried), run_name="__main__")
+    assert ended.value.code == 0
+    assert {path.name for path in out.iterdir()} >= set(made.NAMES)
+    assert {path.stat().st_ino for path in out.iterdir()} <= synced
 
 
 def test_bundle_holds_no_time_and_nothing_of_the_platform(carried):

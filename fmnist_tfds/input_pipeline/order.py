@@ -38,7 +38,7 @@ def permuted(values: npt.NDArray[Any], seed: int) -> npt.NDArray[Any]:
     count = len(values)
     if count < 2:
         return values.copy()
-    steps = np.arange(count - 1)
+    steps = np.arange(count - 1, dtype=np.int64)
     others = steps + _philox(seed, 0, 0, count - 1) % np.arange(count, 1, -1, dtype=np.uint32)
     # By place, and there by step.
     places, swaps = np.divmod(np.sort(others * count + steps), count)

@@ -96,6 +96,28 @@ def test_weights_and_history_are_those_of_fit(tiny, rate):
         np.testing.assert_allclose(history.history[name], values, rtol=2e-3, atol=1e-4)
 
 
+def _asked_for_whole_epochs(monkeypatch):
+    asked, made = [], loops.TensorFlowLoop
+
+    def watched(*given, whole):
+        asked.append(whole)
+        return made(*given, whole=whole)
+
+    monkeypatch.setattr(loops, "TensorFlowLoop", watched)
+    return asked
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_on_a_gpu_xla_compiles_the_epoch_where_it_compiles_the_model(compiles, monkeypatch):
+    asked = _asked_for_whole_epochs(monkeypatch)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [kind])
+    model = _model(keras.layers.Dropout(0.5))  # not fast on a CPU: no matter here
+    model.jit_compile = compiles
+    history = input_pipeline.fit_on_device(model, 20, epochs=2, data=_images(50))
+    assert asked == [compiles]
+    assert np.isfinite(history.history["loss"]).all()
+
+
 class _Own(keras.layers.Dense):
     """Whatever it does, it is not known to be fast."""
 
@@ -112,13 +134,7 @@ class _Own(keras.layers.Dense):
 )
 def test_xla_compiles_the_epoch_of_known_layers_alone(layer, built, whole, monkeypatch):
     monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: built)
-    asked = []
-    made = loops.TensorFlowLoop
-    monkeypatch.setattr(
-        loops,
-        "TensorFlowLoop",
-        lambda *given, whole: asked.append(whole) or made(*given, whole=whole),
-    )
+    asked = _asked_for_whole_epochs(monkeypatch)
     keras.utils.set_random_seed(5)
     model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Reshape((28, 28)), layer])
     model.add(keras.layers.Flatten())

@@ -91,19 +91,23 @@ def table(result: dict[str, Any]) -> str:
         ("TensorFlow's own share of that", stock / result["first_batch_floor"]["seconds"],
          f"{result['first_batch_floor']['seconds']:.3f} s", "stock's first epoch", None),
     ]  # fmt: skip
+
+    def rates_beside(
+        figure: str, ours: float, peer: str, theirs: float, goal: float | None
+    ) -> None:
+        rows.append((figure, ours / theirs, f"{ours:,.0f} images/s", peer, goal))
+
     for batch in benchmark_cases.BATCHES:
-        ours = warm[f"resident, by epoch {batch}"]  # as the peers are measured
-        for peer, goals in (("tutorial", {128: 1.5, 1024: 3}), ("numpy", {1024: 0.8})):
-            ratio, value = ours / warm[f"{peer} {batch}"], f"{ours:,.0f} images/s"
-            rows.append((f"warm, batch {batch}", ratio, value, peer, goals.get(batch)))
-        ours = warm[f"numpy_batches, by epoch {batch}"]
-        ratio, value = ours / warm[f"numpy {batch}"], f"{ours:,.0f} images/s"
-        rows.append((f"warm, batch {batch}, numpy_batches", ratio, value, "numpy", None))
+        figure, by_numpy = f"warm, batch {batch}", warm[f"numpy {batch}"]
+        tutorial, resident = warm[f"tutorial {batch}"], warm[f"resident, by epoch {batch}"]
+        arrays = warm[f"numpy_batches, by epoch {batch}"]  # by epoch, as the peers are measured
+        rates_beside(figure, resident, "tutorial", tutorial, {128: 1.5, 1024: 3}.get(batch))
+        rates_beside(figure, resident, "numpy", by_numpy, {1024: 0.8}.get(batch))
+        rates_beside(f"{figure}, numpy_batches", arrays, "numpy", by_numpy, None)
     for backend, rates in result["fit"].items():
-        ours = rates["fit_on_device"]
+        figure = f"epoch in one call, {backend}, batch 128"
         for peer in ("fit, make_train", "fit, arrays"):
-            ratio, value = ours / rates[peer], f"{ours:,.0f} images/s"
-            rows.append((f"epoch in one call, {backend}, batch 128", ratio, value, peer, 5))
+            rates_beside(figure, rates["fit_on_device"], peer, rates[peer], 5)
     lines = ["| figure | ratio | ours | beside | goal |", "|---|---|---|---|---|"]
     for name, ratio, value, peer, goal in rows:
         lines.append(f"| {name} | {ratio:.2f} | {value} | {peer} | {goal or '-'} |")

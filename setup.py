@@ -44,7 +44,7 @@ setuptools.setup(
         # 4.9.9 reads no prepared data set with protobuf 7, which it admits: no `label` there.
         "tensorflow-datasets>=4.9.10,<4.9.11",
         "tqdm>=4.60",
-        "truststore>=0.9",
+        "truststore>=0.9.1",
         # session.py and transfer.py use seams of urllib3 2 that are not all public; 2.2 has read1.
         "urllib3>=2.2,<3",
     ],

@@ -106,6 +106,8 @@ def _clean_environment(
     monkeypatch.setenv("FMNIST_TFDS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     # Subprocesses are beyond the socket guard: they have no network unless a test names mirrors.
     monkeypatch.setenv("FMNIST_TFDS_MIRRORS", "off")
+    # Nearly all of the time of tests with JAX goes into XLA's compiling.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 @pytest.fixture(autouse=True)

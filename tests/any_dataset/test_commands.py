@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 
+import forked
 import pytest
 import receipt_schema
 from made_up import made_up_dataset_builder as made_up
@@ -162,12 +164,14 @@ print(len(made_up.numbers(builder, "train")))
 
 def test_importing_everywhere_switches_it_on_also_for_two_processes_at_once(tmp_path, mirror):
     environment = {**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-c", _EVERYWHERE.replace('"data"', '__import__("sys").argv[1]')]
-    both = [
-        subprocess.Popen([*command, name], cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
-        for name in ("one", "two")
-    ]
-    assert [process.communicate()[0].split()[-1:] for process in both] == [[b"20"], [b"20"]]
+    code = _EVERYWHERE.replace('"data"', '__import__("sys").argv[1]')
+
+    def run(name):
+        return forked.run("-c", code, name, environ=environment, cwd=tmp_path)
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for done in threads.map(run, ("one", "two")):
+            assert done.stdout.split()[-1:] == ["20"], done.stderr
 
 
 def test_stock_fashion_mnist_is_prepared_from_the_real_files_and_read_without_a_network(
@@ -183,9 +187,7 @@ def test_stock_fashion_mnist_is_prepared_from_the_real_files_and_read_without_a_
         "train = make_train(10, data_dir='data', name='fashion_mnist')\n"
         "print(sum(len(y) for _, y in train), builder.info.splits['test'].num_examples)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = forked.run("-c", script, cwd=tmp_path)
     assert done.stdout.splitlines()[-1:] == ["50 50"], done.stderr[-2000:]
 
 

@@ -8,9 +8,11 @@ import os
 import pathlib
 import socket
 import subprocess
-import sys
 import tempfile
 import time
+
+import forked
+import psutil
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
@@ -22,7 +24,7 @@ LIMIT_S = 900.0
 class Child:
     """One process and where its output goes."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | forked.Process
     stdout: pathlib.Path
     stderr: pathlib.Path
 
@@ -54,12 +56,8 @@ class Child:
     def wait_until_stopped(self, limit_s: float = LIMIT_S) -> None:
         """Until it has sent itself SIGSTOP."""
         for _ in range(int(limit_s / 0.05)):
-            # Leaves the exit status, if there is one, to Popen.
-            found = os.waitid(
-                os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
-            )
-            if found is not None:
-                assert found.si_code == os.CLD_STOPPED, f"it ended\n{self.output[-6000:]}"
+            assert self.process.poll() is None, f"it ended\n{self.output[-6000:]}"
+            if psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED:
                 return
             time.sleep(0.05)
         self.kill()
@@ -91,10 +89,8 @@ class Children:
         self._ports: list[socket.socket] = []
 
     def start(self, *command: object, environ: dict[str, str] | None = None) -> Child:
-        """Starts `python COMMAND...`, or COMMAND itself where it begins with "/"."""
+        """Starts `python COMMAND...` where that is a script, or COMMAND itself."""
         words = [str(word) for word in command]
-        if not words[0].startswith("/") or words[0].endswith(".py"):
-            words.insert(0, sys.executable)
         kept = {
             key: value
             for key, value in os.environ.items()
@@ -109,8 +105,13 @@ class Children:
         }
         folder = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
         stdout, stderr = folder / "stdout", folder / "stderr"
-        with stdout.open("wb") as out, stderr.open("wb") as err:
-            process = subprocess.Popen(words, stdout=out, stderr=err, env=kept | (environ or {}))
+        environ = kept | (environ or {})
+        process: subprocess.Popen | forked.Process
+        if words[0].endswith(".py"):
+            process = forked.Process(words, environ, stdout, stderr)
+        else:
+            with stdout.open("wb") as out, stderr.open("wb") as err:
+                process = subprocess.Popen(words, stdout=out, stderr=err, env=environ)
         child = Child(process, stdout, stderr)
         self._all.append(child)
         return child

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 
 import children
 import pytest
@@ -114,7 +115,7 @@ def test_read_only_data_dir_is_a_clear_error(processes, real_data, tmp_path):
         processes,
         'mount -t tmpfs -o ro none "$1"; exec "$2" "$3" "$1/data" --mirror "$4"',
         tmp_path,
-        pathlib.Path(children.sys.executable),
+        pathlib.Path(sys.executable),
         SCRIPT,
         real_data,
     )
@@ -136,7 +137,7 @@ def test_prepared_data_on_a_read_only_file_system_loads(processes, real_data, tm
         'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; '
         'if touch "$1/x" 2>/dev/null; then exit 1; fi; exec "$2" "$3" "$1" --load',
         data_dir,
-        pathlib.Path(children.sys.executable),
+        pathlib.Path(sys.executable),
         SCRIPT,
     )
     assert node.result()["test"] == 10_000

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 import receipt_schema
@@ -38,13 +39,7 @@ def prepared(real_data, tmp_path_factory):
 
 
 def _run(code: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=REPO,
-    )
+    done = forked.run("-c", code, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,15 +72,19 @@ def test_load_gives_every_pixel_and_label_in_the_original_order(prepared, real_d
 
 @pytest.mark.versions
 def test_preparing_needs_no_tensorflow(real_data, tmp_path):
-    done = _run(
+    code = (
         "import sys, tensorflow_datasets as tfds, fmnist_tfds\n"
         "builder = tfds.builder('fmnist_resilient', data_dir=sys.argv[1], mirrors=sys.argv[2])\n"
         "builder.download_and_prepare()\n"
-        "print(builder.info.splits['train'].num_examples, 'tensorflow' in sys.modules)",
-        tmp_path,
-        real_data,
+        "print(builder.info.splits['train'].num_examples, 'tensorflow' in sys.modules)"
     )
-    assert done.splitlines()[-1] == "60000 False"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(real_data)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.stdout.splitlines()[-1:] == ["60000 False"], done.stderr
 
 
 @pytest.mark.versions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import multiprocessing
 import os
 import pathlib
 import socket
@@ -13,6 +12,7 @@ import threading
 import time
 
 import family
+import forked
 import pytest
 
 from fmnist_tfds import errors, obtain
@@ -418,15 +418,8 @@ def _worker(url, cache, ready):
     os._exit(0 if obtain.obtain(options, dataset=DATASET).error is None else 1)
 
 
-def _forking():
-    """Forks from a process that has no threads, as this one has, and has imported the package."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fmnist_tfds.obtain", "pytest"])
-    return context
-
-
 def test_sixteen_processes_on_an_empty_cache_all_succeed_and_ask_about_once(tmp_path):
-    spawn = _forking()
+    spawn = forked.context()
     with family.Mirror(BODIES) as mirror:
         ready = spawn.Event()
         workers = [
@@ -453,7 +446,7 @@ def test_kill_at_any_moment_leaves_nothing_wrong(tmp_path):
         except OSError:
             handler.close_connection = True
 
-    spawn = _forking()
+    spawn = forked.context()
     cache = tmp_path / "cache"
     with family.Mirror(BODIES, slow) as mirror:
         for number in range(25):

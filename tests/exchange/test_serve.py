@@ -8,10 +8,10 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 
 import containers as made
+import forked
 import pytest
 
 from fmnist_tfds import errors
@@ -257,12 +257,5 @@ def test_stock_tfds_prepares_from_the_server_as_its_proxy(real_data, tmp_path):
             "builder.download_and_prepare(download_config=few)\n"
             "print(builder.info.splits['test'].num_examples)"
         )
-        environment = {**os.environ, "http_proxy": server.url, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-        )
+        done = forked.run("-c", code, environ={**os.environ, "http_proxy": server.url})
         assert done.stdout.split()[-1:] == ["50"], done.stderr[-2000:]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 import stand_in
@@ -156,13 +155,7 @@ def test_training_table_mistake_is_named(table, said):
 
 
 def _train(*arguments):
-    return subprocess.run(
-        [sys.executable, "scripts/train.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=REPO,
-    )
+    return forked.run(REPO / "scripts" / "train.py", *arguments)
 
 
 def test_train_script_trains_and_says_how_well(data_dir, tmp_path):

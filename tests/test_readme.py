@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 
+import forked
 import pytest
 
 from fmnist_tfds.cli import main
@@ -64,9 +65,13 @@ def reader(real_data, tmp_path) -> Callable[[list[str]], None]:
     }
 
     def run(words: list[str]) -> None:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=900, cwd=tmp_path / "here", env=environ
-        )
+        here = tmp_path / "here"
+        if words[0] == "python":
+            done = forked.run(*words[1:], environ=environ, cwd=here)
+        else:
+            done = subprocess.run(
+                words, capture_output=True, text=True, timeout=900, cwd=here, env=environ
+            )
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
 
     return run

@@ -60,8 +60,7 @@ def test_make_train_order_is_pinned_across_machines(tiny, source):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("count", [2, 7])
-@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize(("count", "drop"), [(2, True), (7, False)])
 def test_make_train_shards_without_overlap_or_loss(many, source, count, drop):
     workers = [
         _train(many, 97, source=source, shard=(index, count), drop_remainder=drop)

@@ -75,8 +75,9 @@ def _both(builder, make, **arguments):
 )
 def test_several_splits_give_each_example_once(builders, kind, split, parts, source):
     builder = builders[kind]
+    images = {name: conftest.make_images(size) for name, size in conftest.SIZES.items()}
     expected = sorted(
-        conftest.make_images(conftest.SIZES[name])[number % conftest.SIZES[name]].tobytes()
+        images[name][number % len(images[name])].tobytes()
         for name, (first, stop) in parts.items()
         for number in range(first, stop)
     )

@@ -31,14 +31,13 @@ def _assert_same(found, expected):
         np.testing.assert_array_equal(labels, labels_expected)
 
 
-@pytest.mark.parametrize(("kind", "source"), KINDS)
 @pytest.mark.parametrize(
-    ("batch", "drop", "augment"),
+    ("kind", "source", "batch", "drop", "augment"),
     [
-        (7, False, None),
-        (50, True, ("altflip", "crop")),
-        (600, False, ("altflip", "crop")),
-        (600, True, None),
+        *((*kind, 7, False, None) for kind in KINDS),
+        *((*kind, 600, False, ("altflip", "crop")) for kind in KINDS),
+        ("stored", "resident", 50, True, ("altflip", "crop")),
+        ("compressed", "stream", 600, True, None),
     ],
 )
 def test_start_leaves_what_skip_would_leave(builders, kind, source, batch, drop, augment):

@@ -1,8 +1,8 @@
 """A Fashion-MNIST that always arrives, is provably the right bytes, and feeds the accelerator.
 
 Importing this package registers its data sets, `fmnist_resilient` and `fmnist_synthetic`, with
-TensorFlow Datasets (where that is installed), and the layer `Preprocess` with Keras; it imports
-neither TensorFlow nor Keras.
+TensorFlow Datasets, and the layer `Preprocess` with Keras, before or after those are imported; it
+imports neither TensorFlow, TFDS nor Keras.
 The other public names are imported on first use:
 
     obtain_files        the four verified files, from the cache, a folder or the mirrors
@@ -16,7 +16,6 @@ The other public names are imported on first use:
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from fmnist_tfds import processes as _processes
@@ -24,7 +23,7 @@ from fmnist_tfds import processes as _processes
 _processes.end_quietly_while_importing()
 
 from fmnist_tfds import catalog as _catalog  # noqa: E402
-from fmnist_tfds import keras_registry as _keras_registry  # noqa: E402
+from fmnist_tfds import registries as _registries  # noqa: E402
 from fmnist_tfds import version  # noqa: E402
 
 if TYPE_CHECKING:
@@ -51,19 +50,7 @@ __all__ = [
 _LAZY = {"obtain_files": "obtain", "load_data": "keras_data", "resilient": "any_dataset.switch"}
 
 
-def _register(name: str) -> None:
-    from tensorflow_datasets.core import registered as _registered
-
-    builder = importlib.import_module(f"fmnist_tfds.datasets.{name}.{name}_dataset_builder").Builder
-    # `tfds build PATH` imports the builder, and so this package, with registration switched off;
-    # a later `tfds.load` in the same process would then not find the name.
-    _registered._DATASET_REGISTRY.setdefault(name, builder)
-
-
-if importlib.util.find_spec("tensorflow_datasets") is not None:
-    for _name in _catalog.DATASETS:
-        _register(_name)
-_keras_registry.announce()
+_registries.announce()
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "any_dataset": ("config", "download", "download/cache", "obtain"),
     "everywhere": ("any_dataset",),
     "version_folder": (),
-    "keras_registry": (),
+    "registries": (),
     "datasets": ("config", "formats", "download", "obtain", "version_folder"),
     # load_data takes what obtain_files takes: settings, mirrors and progress by their types.
     "keras_data": ("config", "download", "formats", "obtain"),
@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "__main__": ("cli",),
     # The package's own surface.
-    "": ("obtain", "any_dataset", "keras_data", "keras_registry", "input_pipeline", "datasets"),
+    "": ("obtain", "any_dataset", "keras_data", "registries", "input_pipeline"),
 }
 
 # Drawing the stand-in needs numpy alone; the builders beside it are TFDS's.

@@ -43,8 +43,7 @@ def _interrupted(module: str, script: str = "/usr/bin/fmnist-tfds"):
 @pytest.mark.parametrize(
     "module",
     [
-        "tensorflow_datasets.core.registered",
-        "fmnist_tfds.keras_registry",
+        "fmnist_tfds.registries",
         "fmnist_tfds.cli",
         "fmnist_tfds.cli.exchange",
         "tomllib",
@@ -58,7 +57,7 @@ def test_command_that_is_interrupted_while_it_begins_shows_no_traceback(module):
 
 
 def test_program_that_imports_the_package_keeps_its_own_ways():
-    done = _interrupted("fmnist_tfds.keras_registry", script="train.py")
+    done = _interrupted("fmnist_tfds.registries", script="train.py")
     assert "KeyboardInterrupt" in done.stderr
 
 

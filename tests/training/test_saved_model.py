@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import stand_in
 
-from fmnist_tfds import input_pipeline, keras_registry
+from fmnist_tfds import input_pipeline, registries
 from fmnist_tfds.training import train as training
 
 PREPROCESS = "fmnist_tfds>Preprocess"
@@ -164,7 +164,7 @@ def test_preprocess_is_entered_where_keras_was_imported_first(tmp_path, monkeypa
     monkeypatch.delitem(keras.saving.get_custom_objects(), PREPROCESS)
     with pytest.raises(TypeError, match="Preprocess"):
         keras.models.load_model(tmp_path / "model.keras")
-    keras_registry.announce()
+    registries.announce()
     keras.models.load_model(tmp_path / "model.keras")
 
 

@@ -91,6 +91,18 @@ def test_a_half_filled_manual_dir_is_completed_from_the_mirrors(tmp_path):
         assert {"source", "time", "gz_sha256", "payload_sha256"} <= receipt[name].keys()
 
 
+def test_folder_of_other_files_is_told_by_the_first_five_and_how_many_more(tmp_path, no_network):
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    for number in range(7):
+        (folder / f"holiday-{number}.jpg").write_bytes(b"x")
+    (folder / list(BODIES)[0]).write_bytes(b"<!doctype html><title>Blocked</title>")
+    options = _options(tmp_path, "http://mirror.example/", manual_dir=folder, offline=True)
+    text = str(obtain.obtain(options, dataset=DATASET).error)
+    shown = ", ".join(f"holiday-{number}.jpg" for number in range(5))
+    assert f"found {shown} and 3 more" in text
+
+
 def test_offline_names_per_file_what_was_expected_and_found(tmp_path, no_network):
     names = list(BODIES)
     folder = tmp_path / "manual"

@@ -147,6 +147,13 @@ def test_good_mirror_is_reached_wherever_it_stands_and_three_send_at_once_at_mos
     assert far.most_sending == min(place, 3)
 
 
+def test_mirror_makes_room_for_another_only_when_its_rate_is_known():
+    far = Round(4_000_000, [*[5000] * 8, 1e6])
+    slow = [one for one, _ in far.asked if one.attempt.cause == "slow"]
+    assert len(slow) == 8
+    assert min(one.watch.received for one in slow) >= 5000 * 1.5
+
+
 def test_file_that_arrived_may_be_proved_for_as_long_as_it_takes():
     proving = Round(100_000, [100_000, 100_000], checking_s=100.0)
     assert (len(proving.asked), proving.winner) == (1, "http://0/")

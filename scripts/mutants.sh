@@ -38,7 +38,7 @@ source = ["fmnist_tfds"]
 TOML
 if [ ! -e "$covered/.coverage" ]; then
   COVERAGE_PROCESS_START="$copy/covered.toml" \
-    python -m pytest -q -p mutants -p no:cacheprovider -n 2 --dist=loadfile tests || echo "(some tests failed under coverage)"
+    python -m pytest -q -p mutants -p no:cacheprovider -n 3 --dist=loadfile tests || echo "(some tests failed under coverage)"
   coverage combine -q --rcfile=covered.toml
   coverage report --rcfile=covered.toml --show-missing > "$covered/coverage.txt"
   cp .coverage mutants-seconds.jsonl "$covered"

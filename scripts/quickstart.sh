@@ -11,7 +11,8 @@ if [ ! -x "$venv/bin/python" ]; then
     exit 2
   fi
   # Half an environment (Debian without python3-venv) would be taken for a whole one the next time.
-  "$python" -m venv "$venv" || { rm -f "$venv"/bin/python*; exit 1; }
+  # Python 3.11's own pip takes three times the newest one's time to install TensorFlow.
+  "$python" -m venv "$venv" --upgrade-deps || { rm -f "$venv"/bin/python*; exit 1; }
 fi
 # Python finds fmnist_tfds in this folder also where it is not installed: then there is no command.
 if [ ! -x "$venv/bin/fmnist-tfds" ] || ! "$venv/bin/python" -c 'import matplotlib' 2>/dev/null; then

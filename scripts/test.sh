@@ -14,7 +14,7 @@ if [ ! -x "$venv/bin/python" ]; then
   fi
   # Half an environment (Debian without python3-venv) would be taken for a whole one the next time.
   # Python 3.11's own pip takes three times the newest one's time to install TensorFlow.
-  "$python" -m venv --upgrade-deps "$venv" || { rm -f "$venv"/bin/python*; exit 1; }
+  "$python" -m venv "$venv" --upgrade-deps || { rm -f "$venv"/bin/python*; exit 1; }
 fi
 # What the extra `test` brings; an environment of the day before yesterday may lack some of it.
 tools="absl dill hypothesis jinja2 matplotlib mypy pandas PIL pyarrow pytest ruff socks tensorflow_datasets xdist"

@@ -96,7 +96,7 @@ def test_folder_of_other_files_is_told_by_the_first_five_and_how_many_more(tmp_p
     folder.mkdir()
     for number in range(7):
         (folder / f"holiday-{number}.jpg").write_bytes(b"x")
-    (folder / list(BODIES)[0]).write_bytes(b"<!doctype html><title>Blocked</title>")
+    (folder / next(iter(BODIES))).write_bytes(b"<!doctype html><title>Blocked</title>")
     options = _options(tmp_path, "http://mirror.example/", manual_dir=folder, offline=True)
     text = str(obtain.obtain(options, dataset=DATASET).error)
     shown = ", ".join(f"holiday-{number}.jpg" for number in range(5))

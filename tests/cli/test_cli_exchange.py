@@ -86,7 +86,8 @@ def test_plant_keeps_what_differs_unless_told_to_overwrite(real_data, tmp_path, 
     assert [path.name for path in at.parent.iterdir()] == [at.name]
     assert at.read_bytes() == b"mine"
     assert main.run(["plant", *flags, "--overwrite"]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""
     assert out.count("written  ") == 4
     assert f"KERAS_HOME={root}" in out
     assert contents(at.parent) == contents(real_data)
@@ -94,9 +95,10 @@ def test_plant_keeps_what_differs_unless_told_to_overwrite(real_data, tmp_path, 
     assert capsys.readouterr().out.count("kept  ") == 4
 
 
-def test_plant_without_a_root_finds_the_tools_own(real_data, tmp_path, monkeypatch):
+def test_plant_without_a_root_finds_the_tools_own(real_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert main.run(["plant", "keras", f"--mirrors={real_data}"]) == 0
+    assert capsys.readouterr().err.count(": verified, from ") == 4, "it is not to be quiet"
     assert contents(tmp_path / "datasets" / "fashion-mnist") == contents(real_data)
 
 

@@ -23,6 +23,7 @@ class Finder:
             sys.argv[1:] = ["config"]
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
+sys.modules.pop(sys.argv[1], None)  # coverage has imported tomllib
 sys.argv[0] = SCRIPT
 from fmnist_tfds.cli.main import main
 main()

@@ -18,7 +18,7 @@ from fmnist_tfds.datasets.fmnist_synthetic import generator
 from fmnist_tfds.training import config as training_config
 from fmnist_tfds.training import train, workdir
 
-EXAMPLES = 2000
+EXAMPLES = 1000
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 

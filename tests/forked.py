@@ -2,7 +2,8 @@
 
 They are forked from a process that did nothing but import (the standard library's fork server), so
 that each is what `python SCRIPT` would be: its own process id, environment, output and exit code.
-A test of what an import does or reads (Keras: KERAS_HOME), or of `python`'s options, starts one.
+A test of what an import does or reads (Keras: KERAS_HOME), of `python`'s options, or of what the
+system reads before (LD_PRELOAD), starts one.
 """
 
 from __future__ import annotations

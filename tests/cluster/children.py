@@ -8,6 +8,7 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -107,9 +108,11 @@ class Children:
         stdout, stderr = folder / "stdout", folder / "stderr"
         environ = kept | (environ or {})
         process: subprocess.Popen | forked.Process
-        if words[0].endswith(".py"):
+        if words[0].endswith(".py") and "LD_PRELOAD" not in environ:
             process = forked.Process(words, environ, stdout, stderr)
         else:
+            if words[0].endswith(".py"):
+                words.insert(0, sys.executable)
             with stdout.open("wb") as out, stderr.open("wb") as err:
                 process = subprocess.Popen(words, stdout=out, stderr=err, env=environ)
         child = Child(process, stdout, stderr)

@@ -86,6 +86,7 @@ def test_preparer_killed_half_way_is_followed_by_a_waiter(processes, real_data, 
     folder = data_dir / "fmnist_resilient"
     first = processes.start(SCRIPT, data_dir, "--mirror", real_data, "--halt", environ=no_locks)
     first.wait_until_stopped()
+    assert "noflock.so" in pathlib.Path(f"/proc/{first.process.pid}/maps").read_text()
     assert len(list(folder.glob("incomplete.*/*.tfrecord*"))) == 1
     second = processes.start(SCRIPT, data_dir, "--mirror", real_data, "--load", environ=no_locks)
     third = processes.start(SCRIPT, data_dir, "--mirror", real_data, environ=no_locks)

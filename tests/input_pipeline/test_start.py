@@ -34,7 +34,7 @@ def _assert_same(found, expected):
 @pytest.mark.parametrize(
     ("kind", "source", "batch", "drop", "augment"),
     [
-        *((*kind, 7, False, None) for kind in KINDS),
+        *((*kind, 60, False, None) for kind in KINDS),
         *((*kind, 600, False, ("altflip", "crop")) for kind in KINDS),
         ("stored", "resident", 50, True, ("altflip", "crop")),
         ("compressed", "stream", 600, True, None),

@@ -17,7 +17,7 @@ batch_size = 100
 eval_batch_size = 1000
 learning_rate = 2e-3
 seed = 0
-split = "train[:1000]"
+split = "train[:300]"
 validation_split = ""
 verify = false
 """

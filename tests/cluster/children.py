@@ -107,12 +107,12 @@ class Children:
         folder = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
         stdout, stderr = folder / "stdout", folder / "stderr"
         environ = kept | (environ or {})
+        is_script = words[0].endswith(".py")
         process: subprocess.Popen | forked.Process
-        if words[0].endswith(".py") and "LD_PRELOAD" not in environ:
+        if is_script and "LD_PRELOAD" not in environ:
             process = forked.Process(words, environ, stdout, stderr)
         else:
-            if words[0].endswith(".py"):
-                words.insert(0, sys.executable)
+            words = [sys.executable, *words] if is_script else words
             with stdout.open("wb") as out, stderr.open("wb") as err:
                 process = subprocess.Popen(words, stdout=out, stderr=err, env=environ)
         child = Child(process, stdout, stderr)

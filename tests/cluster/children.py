@@ -89,8 +89,10 @@ class Children:
         self._all: list[Child] = []
         self._ports: list[socket.socket] = []
 
-    def start(self, *command: object, environ: dict[str, str] | None = None) -> Child:
-        """Starts `python COMMAND...` where that is a script, or COMMAND itself."""
+    def start(
+        self, *command: object, environ: dict[str, str] | None = None, fork: bool = True
+    ) -> Child:
+        """Starts `python COMMAND...`; a new one where its imports are the point."""
         words = [str(word) for word in command]
         kept = {
             key: value
@@ -107,14 +109,14 @@ class Children:
         folder = pathlib.Path(tempfile.mkdtemp(dir=self._folder))
         stdout, stderr = folder / "stdout", folder / "stderr"
         environ = kept | (environ or {})
-        is_script = words[0].endswith(".py")
         process: subprocess.Popen | forked.Process
-        if is_script and "LD_PRELOAD" not in environ:
+        if fork and "LD_PRELOAD" not in environ:
             process = forked.Process(words, environ, stdout, stderr)
         else:
-            words = [sys.executable, *words] if is_script else words
             with stdout.open("wb") as out, stderr.open("wb") as err:
-                process = subprocess.Popen(words, stdout=out, stderr=err, env=environ)
+                process = subprocess.Popen(
+                    [sys.executable, *words], stdout=out, stderr=err, env=environ
+                )
         child = Child(process, stdout, stderr)
         self._all.append(child)
         return child

@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 
 import children
 import pytest
@@ -88,8 +87,9 @@ def test_preparer_killed_half_way_is_followed_by_a_waiter(processes, real_data, 
     first.wait_until_stopped()
     assert "noflock.so" in pathlib.Path(f"/proc/{first.process.pid}/maps").read_text()
     assert len(list(folder.glob("incomplete.*/*.tfrecord*"))) == 1
-    second = processes.start(SCRIPT, data_dir, "--mirror", real_data, "--load", environ=no_locks)
-    third = processes.start(SCRIPT, data_dir, "--mirror", real_data, environ=no_locks)
+    second, third = (
+        processes.start(SCRIPT, data_dir, "--mirror", real_data, environ=no_locks) for _ in "23"
+    )
     first.kill()
     assert (folder / ".1.0.0.preparing").exists()
     assert first.process.returncode == -9
@@ -99,8 +99,9 @@ def test_preparer_killed_half_way_is_followed_by_a_waiter(processes, real_data, 
     assert left_behind(data_dir) == []
 
 
-def in_own_mounts(processes, script, *words):
-    """A shell with mounts of its own; skips where that is not allowed."""
+@pytest.fixture
+def own_mounts():
+    """Skips where a process may have no mounts of its own."""
     probe = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
     if (
         shutil.which("unshare") is None
@@ -108,18 +109,28 @@ def in_own_mounts(processes, script, *words):
         or subprocess.run(probe, capture_output=True, timeout=600, check=False).returncode
     ):
         pytest.skip("needs root and mount namespaces")
-    return processes.start(shutil.which("unshare"), "-m", "sh", "-euc", script, "sh", *words)
 
 
-def test_read_only_data_dir_is_a_clear_error(processes, real_data, tmp_path):
-    node = in_own_mounts(
-        processes,
-        'mount -t tmpfs -o ro none "$1"; exec "$2" "$3" "$1/data" --mirror "$4"',
-        tmp_path,
-        pathlib.Path(sys.executable),
-        SCRIPT,
-        real_data,
+def in_own_mounts(processes, mounts, folder, *words):
+    """prepare_once.py WORDS… after the shell commands `mounts`, whose $1 is `folder`."""
+    code = (
+        "import ctypes, runpy, subprocess, sys\n"
+        "_, mounts, folder, script, *words = sys.argv\n"
+        "assert ctypes.CDLL(None).unshare(0x20000) == 0  # CLONE_NEWNS: mounts of its own\n"
+        "mounts = 'mount --make-rprivate /; ' + mounts\n"
+        "subprocess.run(['sh', '-euc', mounts, 'sh', folder], check=True)\n"
+        "sys.argv = [script, *words]\n"
+        "runpy.run_path(script, run_name='__main__')\n"
     )
+    return processes.start("-c", code, mounts, folder, SCRIPT, *words)
+
+
+@pytest.mark.usefixtures("own_mounts")
+def test_read_only_data_dir_is_a_clear_error(processes, real_data, tmp_path):
+    data_dir = tmp_path / "mounted" / "data"
+    data_dir.parent.mkdir()
+    mounts = 'mount -t tmpfs -o ro none "$1"'
+    node = in_own_mounts(processes, mounts, data_dir.parent, data_dir, "--mirror", real_data)
     assert node.wait() == 1
     last = node.output.strip().splitlines()[-2:]
     assert last[0].startswith("fmnist_tfds.errors.StoreError: cannot write the prepared data set")
@@ -128,17 +139,15 @@ def test_read_only_data_dir_is_a_clear_error(processes, real_data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_mounts")
 def test_prepared_data_on_a_read_only_file_system_loads(processes, real_data, tmp_path):
     data_dir = tmp_path / "data"
     tfds.builder(
         "fmnist_resilient", data_dir=data_dir, mirrors=["off", str(real_data)]
     ).download_and_prepare()
-    node = in_own_mounts(
-        processes,
+    mounts = (
         'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; '
-        'if touch "$1/x" 2>/dev/null; then exit 1; fi; exec "$2" "$3" "$1" --load',
-        data_dir,
-        pathlib.Path(sys.executable),
-        SCRIPT,
+        'if touch "$1/x" 2>/dev/null; then exit 1; fi'
     )
+    node = in_own_mounts(processes, mounts, data_dir, data_dir, "--load")
     assert node.result()["test"] == 10_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import sys
 import threading
 
 import children
@@ -177,6 +176,6 @@ def test_data_service_script_ends_on_sigterm_as_soon_as_it_says_that_it_runs(pro
         "del sys.argv[0]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    dispatcher = processes.start(sys.executable, script, SCRIPT, "dispatcher", "--port", 0)
+    dispatcher = processes.start(script, SCRIPT, "dispatcher", "--port", 0, fork=False)
     assert dispatcher.wait() == 0, dispatcher.output
     assert "dispatcher at" in dispatcher.output

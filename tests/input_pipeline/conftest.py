@@ -73,9 +73,10 @@ class _Clothes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, size):
         images = make_images(size)
-        for index, (image, label) in enumerate(zip(images, make_labels(size), strict=True)):
-            encoded = io.BytesIO(png.encode(image)) if self.stored else image[..., None]
-            yield index, {"image": encoded, "label": int(label)}
+        pngs = map(io.BytesIO, png.encode_batch(images))
+        shown = pngs if self.stored else images[..., None]
+        for index, (image, label) in enumerate(zip(shown, make_labels(size), strict=True)):
+            yield index, {"image": image, "label": int(label)}
 
 
 class _CompressedClothes(_Clothes, skip_registration=True):

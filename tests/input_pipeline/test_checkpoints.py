@@ -113,10 +113,11 @@ def test_make_eval_and_make_train_refuse_each_others_checkpoints(tiny, tmp_path)
     assert _numbers(_restore(evaluation(), path)) == _numbers(evaluation())[3:]
 
 
-def test_other_data_and_another_version_of_the_order_are_refused(tiny, many, tmp_path, monkeypatch):
+def test_other_data_and_another_version_of_the_order_are_refused(tiny, tmp_path, monkeypatch):
+    other = conftest.prepare(tmp_path / "other", "compressed")
     path = _save(_make(tiny), 3, tmp_path)
     with pytest.raises(errors.ConfigError, match=r"data=tiny_clothes/1\.0\.0"):
-        _restore(_make(many), path)
+        _restore(_make(other), path)
     monkeypatch.setattr(sampler, "VERSION", sampler.VERSION + 1)
     with pytest.raises(errors.ConfigError, match=f"order={sampler.VERSION - 1};"):
         _restore(_make(tiny), path)

@@ -53,8 +53,18 @@ def trained(tmp_path_factory):
             "test_time_flips": True,
         },
     }.items():
-        training.train_and_evaluate(stand_in.settings(data_dir, epochs=3, **changes), folder / run)
+        # Fifteen steps are enough to learn something.
+        changes |= {"split": "train[:300]", "validation_split": "", "batch_size": 20}
+        training.train_and_evaluate(stand_in.settings(data_dir, **changes), folder / run)
     return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    """The saved models, by the name of their run."""
+    return {
+        path.parent.name: keras.models.load_model(path) for path in trained.glob("*/model.keras")
+    }
 
 
 def _accuracy(model, images):
@@ -64,11 +74,11 @@ def _accuracy(model, images):
 
 
 @pytest.mark.parametrize("run", ["unit", "mixed", "fast"])
-def test_saved_model_has_the_accuracy_of_metrics_json_on_raw_pixels(trained, run):
-    model = keras.models.load_model(trained / run / "model.keras")
+def test_saved_model_has_the_accuracy_of_metrics_json_on_raw_pixels(trained, loaded, run):
+    model = loaded[run]
     images = stand_in.arrays("test")[0][..., None]
     metrics = json.loads((trained / run / "metrics.json").read_text())
-    assert metrics["test_accuracy"] > 0.5
+    assert metrics["test_accuracy"] > 0.2
     assert _accuracy(model, images) == pytest.approx(metrics["test_accuracy"], abs=1e-9)
     floats = images.astype(np.float32)
     assert _accuracy(model, floats) == pytest.approx(metrics["test_accuracy"], abs=1e-9)
@@ -98,12 +108,11 @@ def test_saved_model_loads_where_this_package_is_not_installed(trained, tmp_path
         assert accuracy == pytest.approx(metrics["test_accuracy"], abs=1e-9)
 
 
-def test_metrics_json_says_what_the_saved_model_takes(trained):
+def test_metrics_json_says_what_the_saved_model_takes(trained, loaded):
     train = stand_in.arrays("train")[0]
     for run, mean, deviation in (("unit", 0, 255), ("mixed", train.mean(), train.std())):
         contract = json.loads((trained / run / "metrics.json").read_text())["input"]
-        model = keras.models.load_model(trained / run / "model.keras")
-        assert contract["shape"] == list(model.input_shape) == [None, 28, 28, 1]
+        assert contract["shape"] == list(loaded[run].input_shape) == [None, 28, 28, 1]
         assert contract["range"] == [0, 255]
         assert "uint8" in contract["dtype"]
         assert contract["normalization"]["done_by"] == "the model"
@@ -117,22 +126,24 @@ def test_metrics_json_says_what_the_saved_model_takes(trained):
     ("run", "precision"),
     [("unit", "float32"), ("mixed", "mixed_bfloat16"), ("fast", "mixed_bfloat16")],
 )
-def test_metrics_json_says_how_it_was_trained_and_of_which_bytes(trained, run, precision):
+def test_metrics_json_says_how_it_was_trained_and_of_which_bytes(trained, loaded, run, precision):
     metrics = json.loads((trained / run / "metrics.json").read_text())
     assert metrics["receipt_sha256"] == hashlib.sha256(RECEIPT.encode()).hexdigest()
     assert metrics["precision"] == precision
-    model = keras.models.load_model(trained / run / "model.keras")
-    assert {layer.compute_dtype for layer in model.layers} == {"float32"}, "as it is saved"
-    assert metrics["parameters"] == model.count_params()
+    layers = loaded[run].layers
+    assert {layer.compute_dtype for layer in layers} == {"float32"}, "as it is saved"
+    assert metrics["parameters"] == loaded[run].count_params()
 
 
-def test_accuracy_with_flips_is_of_each_image_and_its_mirror_image_together(trained):
-    model = keras.models.load_model(trained / "fast" / "model.keras")
+def test_accuracy_with_flips_is_of_each_image_and_its_mirror_image_together(trained, loaded):
     images, labels = stand_in.arrays("test")
-    logits = sum(model.predict(x[..., None], verbose=0) for x in (images, images[:, :, ::-1]))
+    alone, mirrored = (
+        loaded["fast"].predict(x[..., None], verbose=0) for x in (images, images[:, :, ::-1])
+    )
+    together = (alone + mirrored).argmax(axis=-1)
     metrics = json.loads((trained / "fast" / "metrics.json").read_text())
-    assert metrics["test_accuracy_with_flips"] == np.mean(logits.argmax(axis=-1) == labels)
-    assert metrics["test_accuracy_with_flips"] != metrics["test_accuracy"]
+    assert metrics["test_accuracy_with_flips"] == np.mean(together == labels)
+    assert (together != alone.argmax(axis=-1)).any()
 
 
 def _with_preprocess(path, **arguments):

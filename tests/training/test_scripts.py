@@ -6,7 +6,10 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
+import forked
+import pytest
 import stand_in
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -38,13 +41,28 @@ def _script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_speedrun_trains_each_configuration_with_each_seed(tmp_path):
+@pytest.fixture
+def speedrun(monkeypatch):
+    """The script as a module; its processes begin with TensorFlow imported."""
+    monkeypatch.syspath_prepend(REPO / "scripts")
+    import speedrun
+
+    def run(words, **_):
+        assert words[0] == sys.executable
+        return forked.run(*words[1:])
+
+    monkeypatch.setattr(speedrun, "subprocess", types.SimpleNamespace(run=run, DEVNULL=None))
+    return speedrun
+
+
+def test_speedrun_trains_each_configuration_with_each_seed(tmp_path, speedrun, monkeypatch, capsys):
     data_dir = stand_in.prepare(tmp_path / "tfds")
     config = _config(tmp_path / "quick.toml")
-    arguments = (f"--data_dir={data_dir}", "--seeds=2", "--epochs", "1", "--", config)
-    done = _script("speedrun.py", *arguments)
-    assert done.returncode == 0, done.stderr[-3000:]
-    *lines, figures = done.stdout.splitlines()
+    arguments = (f"--data_dir={data_dir}", "--seeds=2", "--epochs", "1", "--", str(config))
+    monkeypatch.setattr(sys, "argv", ["speedrun.py", *arguments])
+    capsys.readouterr()  # what preparing said
+    assert speedrun.main() == 0
+    *lines, figures = capsys.readouterr().out.splitlines()
     found = json.loads(figures)
     assert {name: len(runs) for name, runs in found.items()} == {"quick, 1 epochs": 2}
     for line, (name, runs) in zip(lines, found.items(), strict=True):

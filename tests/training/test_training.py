@@ -77,7 +77,7 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
 
     make = input_pipeline.make_train
     monkeypatch.setattr(input_pipeline, "make_train", make_train)
-    config = _config(data_dir, epochs=2)
+    config = _config(data_dir, epochs=2, split="train[:300]", validation_split="")
     straight = train.train_and_evaluate(config, tmp_path / "straight")
     steps = len(seen) // 2
     epochs = seen[:steps], seen[steps:]
@@ -114,7 +114,8 @@ def test_training_resumes_at_the_next_epoch_with_its_own_order(
 
 def test_training_goes_on_from_the_checkpoint_before_one_that_a_kill_cut_short(tmp_path, caplog):
     data_dir = stand_in.prepare(tmp_path / "tfds")
-    config, run = stand_in.settings(data_dir, epochs=2), tmp_path / "run"
+    config = stand_in.settings(data_dir, epochs=2, split="train[:300]", validation_split="")
+    run = tmp_path / "run"
     first = train.train_and_evaluate(config, run)
     newest, before = (run / "checkpoint" / f"latest.weights.h5{end}" for end in ("", ".bkp"))
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
@@ -162,6 +163,7 @@ def test_train_script_trains_and_says_how_well(data_dir, tmp_path):
     path = tmp_path / "t.toml"
     path.write_text(
         '[training]\ndataset = "fmnist_synthetic"\nepochs = 1\nbatch_size = 100\nverify = false\n'
+        'split = "train[:300]"\n'
     )
     done = _train(f"--config={path}", f"--workdir={tmp_path / 'run'}", f"--data_dir={data_dir}")
     assert done.returncode == 0, done.stderr

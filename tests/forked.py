@@ -21,6 +21,8 @@ from collections.abc import Mapping
 
 # Nothing of this package. None of their threads runs there but one that waits (jemalloc's).
 _IMPORTED = ("tensorflow", "keras", "tensorflow_datasets", "pytest")
+# Of the extra `build`; skipped where it is not installed.
+_IMPORTED += ("apache_beam", "mlcroissant", "tensorflow_datasets.scripts.cli.main")
 
 
 def context() -> multiprocessing.context.ForkServerContext:

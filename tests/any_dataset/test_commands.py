@@ -236,29 +236,20 @@ print(min(made_up.numbers(builder, "train")))
 
 @pytest.mark.needs_build
 def test_beam_pipeline_downloads_in_its_workers(tmp_path, mirror):
-    done = subprocess.run(
-        [sys.executable, "-c", _BEAM],
-        cwd=tmp_path,
-        env={**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)},
-        capture_output=True,
-        text=True,
-    )
+    environ = {**os.environ, "FMNIST_TFDS_MIRRORS": str(mirror), "PYTHONPATH": str(HERE)}
+    done = forked.run("-c", _BEAM, environ=environ, cwd=tmp_path)
     assert done.stdout.splitlines()[-1:] == ["5000"], done.stderr[-2000:]
 
 
 @pytest.mark.needs_build
 def test_stock_command_builds_through_the_mirror(tmp_path, real_data):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build"),
-            *("fashion_mnist", "--imports=fmnist_tfds.everywhere"),
-            f"--data_dir={tmp_path / 'data'}",
-            "--max_examples_per_split=100",  # all four files are fetched and read all the same
-        ],
+    done = forked.run(
+        *("-c", "from tensorflow_datasets.scripts.cli import main; main.launch_cli()", "build"),
+        *("fashion_mnist", "--imports=fmnist_tfds.everywhere"),
+        f"--data_dir={tmp_path / 'data'}",
+        "--max_examples_per_split=100",  # all four files are fetched and read all the same
+        environ={**os.environ, "FMNIST_TFDS_MIRRORS": str(real_data)},
         cwd=tmp_path,
-        env={**os.environ, "FMNIST_TFDS_MIRRORS": str(real_data)},
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "data" / "fashion_mnist" / "3.0.1" / "dataset_info.json").is_file()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
-import sys
 
+import forked
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -15,13 +15,8 @@ pytestmark = pytest.mark.needs_build
 
 def _tfds_build(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     code = "from tensorflow_datasets.scripts.cli import main; main.launch_cli()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "build", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=REPO,
-        env={**os.environ, **variables},
+    return forked.run(
+        "-c", code, "build", *arguments, environ={**os.environ, **variables}, cwd=REPO
     )
 
 

@@ -218,6 +218,8 @@ def test_socks_proxy_passes_the_file(lab, needs):
 _TRAINING = """[training]
 epochs = 1
 batch_size = 40
+model = "fast_cnn"
+eval_batch_size = 200
 split = "train[:600]"
 validation_split = ""
 """

@@ -438,7 +438,7 @@ def test_what_is_typed_in_the_wrong_place_is_masked(capsys):
 # --- masking alone ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("secret", [PLAIN, *(v for v in VALUES.values() if v != PLAIN), "hunter2"])
+@pytest.mark.parametrize("secret", [*VALUES.values(), "hunter2"])
 def test_mask_finds_every_form(secret):
     secrets = credentials.Secrets(loader.resolve_secret)
     secrets.add(secret.strip())
@@ -447,6 +447,21 @@ def test_mask_finds_every_form(secret):
         assert "***" in shown, form
         assert form not in shown
         assert (shown.startswith("said: "), shown.endswith(", or so")) == (True, True), shown
+
+
+@pytest.mark.parametrize("secret", ["ÄÖÜßäöüñ", "пароль€😀", "😀😁😂🤣"])
+def test_mask_hides_all_of_a_secret_that_has_no_letter_of_ascii(secret):
+    """Where a part is ASCII, it is found by that in any form."""
+    misread = secret.encode().decode("latin-1")  # http.client reads headers so
+    old = secret.encode("latin-1", "replace")
+    secrets = credentials.Secrets(loader.resolve_secret)
+    secrets.add(secret)
+    for form in (
+        *(secret, json.dumps(secret)[1:-1], ascii(secret)[1:-1], repr(secret.encode())[2:-1]),
+        *(misread, repr(misread)[1:-1], urllib.parse.quote(secret), urllib.parse.quote(misread)),
+        *((urllib.parse.quote(old), repr(old)[2:-1]) if b"?" not in old else ()),
+    ):
+        assert secrets.mask(f"said: {form}.") == "said: ***.", form
 
 
 def test_mask_finds_what_was_escaped_again_and_again():

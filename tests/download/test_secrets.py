@@ -282,11 +282,13 @@ def _assert_nothing_of(secret, text):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_of_secret_comes_out_whatever_a_server_answers(kind, site, closed_port):
+    # What the doctor says, in whatever form, is made of one look at each mirror.
+    doctor = WAYS_OUT[4:7] if kind in ("bearer", "signature", "proxy") else WAYS_OUT[5:6]
     with _hostile(PLAIN) as hostile, family.Mirror(BODIES) as good:
         refused = f"http://127.0.0.1:{closed_port}/"
         site.write(kind, PLAIN, hostile.url, good.url, refused, "http://nowhere.invalid/")
-        codes = _take(site, WAYS_OUT)
-    assert codes == [0, 3, 3, 3, 3, 3, 0, 0]
+        codes = _take(site, (*WAYS_OUT[:4], *doctor, WAYS_OUT[-1]))
+    assert codes == [0, 3, 3, 3, *[3, 3, 0][: len(doctor)], 0]
     asked = {urllib.parse.urlsplit(path).path.split("/")[1] for path, _ in hostile.seen}
     assert asked >= ANSWERS.keys()
     receipt = json.loads((site.outputs / "out" / "receipt.json").read_text())

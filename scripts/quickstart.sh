@@ -17,7 +17,9 @@ fi
 # Python finds fmnist_tfds in this folder also where it is not installed: then there is no command.
 if [ ! -x "$venv/bin/fmnist-tfds" ] || ! "$venv/bin/python" -c 'import matplotlib' 2>/dev/null; then
   echo "installing the package into $venv (TensorFlow is large: a few minutes)" >&2
-  "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[plots]'
+  # setuptools warns of every editable installation.
+  PYTHONWARNINGS="ignore:Editable installation" \
+    "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[plots]'
 fi
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"
 exec "$venv/bin/fmnist-tfds" quickstart "$@"

@@ -22,7 +22,9 @@ checks=()
 if ! "$venv/bin/python" -c '
 import importlib.util, sys
 sys.exit(not all(map(importlib.util.find_spec, ["fmnist_tfds", *sys.argv[1:]])))' $tools; then
-  "$venv/bin/python" -m pip install --quiet --no-compile --editable '.[test]'
+  # setuptools warns of every editable installation.
+  PYTHONWARNINGS="ignore:Editable installation" \
+    "$venv/bin/python" -m pip install --quiet --no-compile --editable '.[test]'
   # What the tests import is compiled once, beside mypy, and not by every worker.
   "$venv/bin/python" -m pytest --collect-only -qq >/dev/null 2>&1 || true &
   checks+=("$!")

@@ -20,9 +20,13 @@ import types
 from collections.abc import Mapping
 
 # Nothing of this package. None of their threads runs there but one that waits (jemalloc's).
-_IMPORTED = ("tensorflow", "keras", "tensorflow_datasets", "pytest")
-# Of the extra `build`; skipped where it is not installed.
-_IMPORTED += ("apache_beam", "mlcroissant", "tensorflow_datasets.scripts.cli.main")
+_IMPORTED = (
+    *("tensorflow", "keras", "tensorflow_datasets", "pytest"),
+    # Of the extra `build`; skipped where it is not installed.
+    *("apache_beam", "mlcroissant", "tensorflow_datasets.scripts.cli.main"),
+)
+# The words of TFDS's own command.
+TFDS = ("-c", "from tensorflow_datasets.scripts.cli import main; main.launch_cli()")
 
 
 def context() -> multiprocessing.context.ForkServerContext:

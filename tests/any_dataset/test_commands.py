@@ -244,8 +244,7 @@ def test_beam_pipeline_downloads_in_its_workers(tmp_path, mirror):
 @pytest.mark.needs_build
 def test_stock_command_builds_through_the_mirror(tmp_path, real_data):
     done = forked.run(
-        *("-c", "from tensorflow_datasets.scripts.cli import main; main.launch_cli()", "build"),
-        *("fashion_mnist", "--imports=fmnist_tfds.everywhere"),
+        *(*forked.TFDS, "build", "fashion_mnist", "--imports=fmnist_tfds.everywhere"),
         f"--data_dir={tmp_path / 'data'}",
         "--max_examples_per_split=100",  # all four files are fetched and read all the same
         environ={**os.environ, "FMNIST_TFDS_MIRRORS": str(real_data)},

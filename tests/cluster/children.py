@@ -92,7 +92,7 @@ class Children:
     def start(
         self, *command: object, environ: dict[str, str] | None = None, fork: bool = True
     ) -> Child:
-        """Starts `python COMMAND...`; a new one where its imports are the point."""
+        """Starts `python COMMAND...`; no fork where its imports, or LD_PRELOAD, are the point."""
         words = [str(word) for word in command]
         kept = {
             key: value

@@ -14,10 +14,8 @@ pytestmark = pytest.mark.needs_build
 
 
 def _tfds_build(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    code = "from tensorflow_datasets.scripts.cli import main; main.launch_cli()"
-    return forked.run(
-        "-c", code, "build", *arguments, environ={**os.environ, **variables}, cwd=REPO
-    )
+    environ = {**os.environ, **variables}
+    return forked.run(*forked.TFDS, "build", *arguments, environ=environ, cwd=REPO)
 
 
 def _is_prepared(data_dir: pathlib.Path) -> bool:

@@ -73,8 +73,7 @@ class _Clothes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, size):
         images = make_images(size)
-        pngs = map(io.BytesIO, png.encode_batch(images))
-        shown = pngs if self.stored else images[..., None]
+        shown = map(io.BytesIO, png.encode_batch(images)) if self.stored else images[..., None]
         for index, (image, label) in enumerate(zip(shown, make_labels(size), strict=True)):
             yield index, {"image": image, "label": int(label)}
 

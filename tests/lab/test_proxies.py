@@ -244,7 +244,7 @@ def test_from_an_empty_disk_in_a_bad_network_ours_alone_arrives(needs, real_data
     rows = {row["who"]: row for row in json.loads(done.stdout.splitlines()[-1])}
     ours = rows["fmnist_tfds"]
     assert ours["outcome"] == f"trained to {ours['accuracy']:.2%}"
-    assert ours["accuracy"] > 0.3
+    assert ours["accuracy"] > 0.5
     for stock in ("stock TFDS", "stock Keras"):
         assert rows[stock]["outcome"].startswith(("fails", "still hanging"))
         assert rows[stock]["accuracy"] == 0

@@ -31,16 +31,6 @@ def _config(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, f"scripts/{name}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=REPO,
-    )
-
-
 @pytest.fixture
 def speedrun(monkeypatch):
     """The script as a module; its processes begin with TensorFlow imported."""
@@ -74,7 +64,13 @@ def test_speedrun_trains_each_configuration_with_each_seed(tmp_path, speedrun, m
 def test_speedrun_fails_where_a_training_fails(tmp_path):
     config = _config(tmp_path / "quick.toml")
     config.write_text(config.read_text() + "epoch = 3\n")
-    done = _script("speedrun.py", f"--data_dir={tmp_path}", config)
+    done = subprocess.run(
+        [sys.executable, "scripts/speedrun.py", f"--data_dir={tmp_path}", config],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=REPO,
+    )
     assert done.returncode == 2
     assert "'epoch'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -207,6 +207,14 @@ def test_folder_of_a_tool_is_where_its_variable_says(variable, root, folder, tmp
 
 
 @pytest.mark.usefixtures("own_home")
+def test_file_where_a_tool_has_a_folder_is_none(tmp_path, monkeypatch):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "fashion-mnist").write_text("")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert tool_folders.existing() == []
+
+
+@pytest.mark.usefixtures("own_home")
 def test_user_without_a_home_has_no_folders_of_tools_and_no_error(monkeypatch):
     monkeypatch.setenv("HOME", "")
     assert tool_folders.existing() == []

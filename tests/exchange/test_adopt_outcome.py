@@ -69,6 +69,21 @@ def test_publishing_that_fails_is_one_error_and_leaves_no_scratch(standin, tmp_p
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
 
 
+def test_receipt_comes_last_and_never_speaks_of_files_that_are_not_there(standin, tmp_path):
+    for name in made.NAMES:
+        source, out = made.write_all(tmp_path / "in", standin.gz), tmp_path / name
+        (out / name).mkdir(parents=True)
+        with pytest.raises(errors.StoreError, match=r"adopting failed: Is a directory"):
+            adopt_it(standin, source, out)
+        assert not (out / "receipt.json").exists()
+
+
+def test_file_of_no_known_form_is_shown_by_its_first_bytes(standin, tmp_path):
+    path = tmp_path / "mine"
+    path.write_bytes(b"\x01\x02 nothing of ours")
+    refused(standin, path, r"mine: nothing known here \(it starts with b'\\x01\\x02 nothing")
+
+
 def test_receipt_gives_the_digests_of_the_files_that_lie_beside_it(standin, tmp_path):
     # Genuine, of the canonical length, and yet not the canonical file: another time in its header.
     packed = {}

@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 
 from fmnist_tfds import artifacts, errors
-from fmnist_tfds.exchange import serve
+from fmnist_tfds.exchange import serve, serve_http
 
 FIRST, SECOND = b"first" * 1000, b"second" * 1000
 
@@ -142,4 +142,27 @@ def test_any_name_is_served_where_the_page_links_to_and_is_no_markup(name, servi
     assert b"<script>" not in page
     links = [part.partition('"')[0] for part in page.decode().split('<a href="')[1:]]
     assert ask(server, *links) == [(200, FIRST)] * 2
+    if name == "a%20b.bin":
+        assert ask(server, f"/{name}") == [(200, FIRST)], "as a client asks that quotes nothing"
     assert [urllib.parse.unquote(link) for link in links] == [f"/<b>one</b>/{name}", f"/{name}"]
+
+
+@pytest.mark.parametrize(("name", "requests"), [("large.bin", 1), ("a.bin", 3000)])
+def test_client_that_stops_reading_is_given_up_without_a_word(
+    name, requests, serving, root, monkeypatch, capfd
+):
+    monkeypatch.setattr(serve_http.Handler, "timeout", 0.2)
+    given_up = threading.Event()
+
+    def close_request(server, request):
+        request.close()
+        given_up.set()
+
+    monkeypatch.setattr(serve_http.HttpServer, "close_request", close_request)
+    large = artifact("large.bin", bytes(64 << 20))
+    (root / "by-hash" / "sha256" / large.sha256).write_bytes(bytes(64 << 20))
+    server = serving(a_set("one", large, artifact("a.bin", FIRST)))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=300) as client:
+        client.sendall(f"GET /{name} HTTP/1.1\r\nHost: m\r\n\r\n".encode() * requests)
+        assert given_up.wait(300)
+    assert capfd.readouterr() == ("", "")

@@ -87,6 +87,7 @@ def test_file_says_that_ranges_are_taken_and_when_it_changed(mirror, standin):
     assert changed.timestamp() == file.gzip_mtime
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Content-Type"] == "application/gzip"
+    assert response.headers["Cache-Control"] == "public, max-age=86400"
 
 
 def test_each_file_has_an_etag_of_its_own(mirror):
@@ -237,6 +238,15 @@ def test_server_that_was_closed_answers_no_more_and_frees_its_port(standin, tmp_
     again.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, server.port), timeout=300)
+
+
+def test_clients_that_come_all_at_once_are_held_in_a_queue(standin, tmp_path):
+    folder = made.write_all(tmp_path / "store", standin.gz)
+    server = serve.serve({name: folder / name for name in made.NAMES}, dataset=standin.dataset)
+    with contextlib.ExitStack() as held:
+        held.callback(server.close)
+        for _ in range(300):  # nobody answers yet: beyond the queue none would connect
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
 
 
 def test_address_of_the_newer_protocol_is_served_and_its_url_has_brackets(standin, tmp_path):

@@ -120,6 +120,24 @@ def test_changed_pixels_are_refused_even_in_the_original_order(change, standin, 
     refused(standin, tmp_path / "in", "none of the stand-in")
 
 
+def test_labels_are_not_blamed_where_images_are_others(standin, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    x, y = made.shuffled(standin.x_train, standin.y_train)
+    x[0] ^= 1
+    np.savez(folder / "a.npz", x=x, y=np.roll(y, 1))
+    with pytest.raises(errors.ContentError, match=r"1 of .* images are none of") as caught:
+        adopt_it(standin, folder, tmp_path / "out")
+    assert "labels were taken" not in str(caught.value)
+
+
+def test_of_many_refusals_three_are_shown_and_the_others_are_counted(standin, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(5):
+        np.save(tmp_path / "in" / f"{i}.npy", np.array([{}]), allow_pickle=True)
+    refused(standin, tmp_path / "in", r"0\.npy: .*; 1\.npy: .*; 2\.npy: .*; and 2 more such files")
+
+
 def test_splits_that_are_swapped_or_labels_of_another_order_are_refused(standin, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -80,6 +80,7 @@ ARCHIVES = {
     "zip device": (lambda d, r: _zip(r / "a.zip", "x", mode=stat.S_IFCHR), "character device"),
     "zip duplicate": (lambda d, r: _zip(r / "a.zip", "x", "y", twice=True), "stands 2 times"),
     "zip same place": (lambda d, r: _zip(r / "a.zip", "x", "./x"), "stands 2 times"),
+    "zip same place on Windows": (lambda d, r: _zip(r / "a.zip", "x/y", "x\\y"), "stands 2 times"),
     "zip bomb": (lambda d, r: _zip_bomb(r / "a.zip"), "takes in any form"),
     "tar traversal": (lambda d, r: _tar(r / "a.tar", "../../x"), "points outside"),
     "tar absolute": (lambda d, r: _tar(r / "a.tar", "/tmp/x"), "absolute name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -11,7 +12,7 @@ import containers as made
 import numpy as np
 import pytest
 
-from fmnist_tfds import errors
+from fmnist_tfds import artifacts, errors
 from fmnist_tfds.exchange.adopt import adopt
 
 IMAGES, LABELS = made.NAMES[0], made.NAMES[1]
@@ -118,6 +119,17 @@ def test_changed_pixels_are_refused_even_in_the_original_order(change, standin, 
     x, u = (np.ascontiguousarray(CHANGED[change](a)) for a in (standin.x_train, standin.x_test))
     np.savez(tmp_path / "in" / "a.npz", x=x, y=standin.y_train, u=u, v=standin.y_test)
     refused(standin, tmp_path / "in", "none of the stand-in")
+
+
+def test_known_other_data_set_is_called_by_its_name(standin, tmp_path):
+    payload = standin.payloads[LABELS][:-1] + b"\x09"
+    digests = frozenset({("sha256", hashlib.sha256(payload).hexdigest())})
+    other = artifacts.Impostor("other", "another data set", digests)
+    dataset = dataclasses.replace(standin.dataset, impostors=(other,))
+    path = tmp_path / "labels"
+    path.write_bytes(payload)
+    with pytest.raises(errors.ContentError, match="labels: this is another data set"):
+        adopt.adopt(path, tmp_path / "out", dataset=dataset, table=standin.table)
 
 
 def test_labels_are_not_blamed_where_images_are_others(standin, tmp_path):

@@ -196,6 +196,10 @@ CONTENTS = {
     "pickle": (_file("mnist.pkl", b"\x80\x04\x95"), "a Python pickle"),
     "jpeg": (_file("a.jpg", b"\xff\xd8\xff\xe0"), "a JPEG image"),
     "gzip cut short": (_cut, "damaged or cut short"),
+    "xml behind a byte order mark": (
+        _file("train-images-idx3-ubyte.gz", b"\xef\xbb\xbf<?xml version='1.0'?>"),
+        "an XML document",
+    ),
     "gzip of HTML": (_file("a.gz", gzip.compress(b"<html>sorry</html>")), "an HTML page"),
     "zip cut short": (_file("a.zip", b"PK\x03\x04" + b"\0" * 80), "not a readable zip"),
     "idx of other length": (_file("a", b"\0\0\x08\x01\0\0\0\x09ab"), "the file holds 2"),

@@ -113,12 +113,13 @@ class HedgedRound:
             self._collect(outcome)
             if outcome.winner or any(one.error for one in outcome.ended):
                 break
-            self._guard(outcome)
-            self._split(outcome)
-            self._make_room(outcome)
-            if self._stopped.is_set() or self._clock() >= self._deadline_s:
+            now = self._clock()
+            if self._stopped.is_set() or now >= self._deadline_s:
                 self._end_all(outcome, causes.named("deadline"))
                 return outcome
+            self._guard(outcome, now)
+            self._split(outcome)
+            self._make_room(outcome)
         self._end_all(outcome, None)
         return outcome
 
@@ -239,15 +240,15 @@ class HedgedRound:
             if one.attempt is not None:
                 self._over(one, one.attempt, outcome)
 
-    def _guard(self, outcome: RoundResult) -> None:
+    def _guard(self, outcome: RoundResult, now: float) -> None:
         for one in list(self._running):
-            if why := self._hopeless(one):
+            if why := self._hopeless(one, now):
                 self._end(one, why, outcome)
 
-    def _hopeless(self, one: attempt.RunningAttempt) -> causes.Explanation | None:
+    def _hopeless(self, one: attempt.RunningAttempt, now: float) -> causes.Explanation | None:
         """Why a running attempt should be given up, if it should: `timeout` of requests is per
         system call, so slow name servers, dripping headers and trickles pass it."""
-        now, network, watch = self._clock(), self._network, one.watch
+        network, watch = self._network, one.watch
         if watch.is_copied:
             return None  # it is identifying and publishing the body
         if not watch.is_connected and not watch.received:

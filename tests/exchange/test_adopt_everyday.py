@@ -159,6 +159,14 @@ def test_label_in_the_name_of_the_file_is_read(name, standin, tmp_path):
     assert_adopted(standin, made.write_all(tmp_path / "in", files), tmp_path)
 
 
+def test_remarks_and_blank_lines_among_the_rows_of_an_arff_file_are_no_rows(standin, tmp_path):
+    head, data, rows = made.arff_text(standin).partition(b"@data\n")
+    lines = rows.splitlines(keepends=True)
+    lines[3:3] = [b"% a remark\n", b"\n"]
+    content = head + data + b"".join(lines)
+    assert_adopted(standin, made.write_all(tmp_path / "in", {"a.arff": content}), tmp_path)
+
+
 @pytest.mark.parametrize("is_stream", [True, False])
 @pytest.mark.parametrize("pack", ["png", "lists"])
 def test_arrow_files_of_datasets_are_read(pack, is_stream, standin, tmp_path):
@@ -186,6 +194,21 @@ def test_arrow_buffers_that_declare_their_own_lengths_are_refused(codec, standin
         writer.write_table(table)
     with pytest.raises(errors.ContentError, match="its batches are compressed"):
         adopt.adopt(tmp_path / "a.arrow", tmp_path / "out", dataset=standin.dataset)
+
+
+def test_arrow_file_of_more_rows_or_of_dictionaries_is_refused(standin, tmp_path):
+    most = len(standin.x_train) + len(standin.x_test)
+    many = pyarrow.table({"image": [bytes(784)] * (most + 1), "label": [0] * (most + 1)})
+    words = pyarrow.array(["Bag"] * 9).dictionary_encode()
+    coded = pyarrow.table({"image": [bytes(784)] * 9, "label": words})
+    for table, match in (
+        (many, f"{most + 1:,} rows, expected at most {most:,}"),
+        (coded, "holds a dictionary.*, which is not read here"),
+    ):
+        with pyarrow.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+            writer.write_table(table)
+        with pytest.raises(errors.ContentError, match=match):
+            adopt.adopt(tmp_path / "a.arrow", tmp_path / "out", dataset=standin.dataset)
 
 
 def _bytes_field(number: int, content: bytes) -> bytes:

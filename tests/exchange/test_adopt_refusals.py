@@ -196,6 +196,14 @@ CONTENTS = {
     "pickle": (_file("mnist.pkl", b"\x80\x04\x95"), "a Python pickle"),
     "jpeg": (_file("a.jpg", b"\xff\xd8\xff\xe0"), "a JPEG image"),
     "gzip cut short": (_cut, "damaged or cut short"),
+    "csv of a header alone": (
+        _file("a.csv", b"label," + b",".join(b"pixel%d" % i for i in range(784)) + b"\n"),
+        "a.csv: a table without rows",
+    ),
+    "arff without end": (
+        _file("a.arff", b"@relation x\n" + b"% a remark\n" * 100_000),
+        "a.arff: no @data line in the first 1,048,576 bytes",
+    ),
     "xml behind a byte order mark": (
         _file("train-images-idx3-ubyte.gz", b"\xef\xbb\xbf<?xml version='1.0'?>"),
         "an XML document",

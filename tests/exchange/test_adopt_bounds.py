@@ -81,6 +81,10 @@ TARS = {
         lambda: _extended(LONG_NAME, b"../" + b"y" * 60_000) + PLAIN,
         "points outside",
     ),
+    "a size of the header below zero, which leads back": (
+        lambda: PLAIN + _header("x", tarfile.REGTYPE, -1024),
+        "it is cut short",
+    ),
     "a size of the header beyond the file": (
         lambda: _header("x", tarfile.REGTYPE, 1 << 20) + b"short",
         "it is cut short",

@@ -53,6 +53,7 @@ TABLES = {
     "class names and index": lambda d, x, y: _lines(
         x, _names(d, y), index=7, last=True, header=["id", *PIXELS, "class"]
     ),
+    "byte order mark": lambda d, x, y: "\ufeff" + _lines(x, y),
     "savetxt": lambda d, x, y: _savetxt(np.column_stack([y, x.reshape(len(x), -1)])),
 }
 
@@ -160,7 +161,7 @@ def test_label_in_the_name_of_the_file_is_read(name, standin, tmp_path):
 
 
 def test_remarks_and_blank_lines_among_the_rows_of_an_arff_file_are_no_rows(standin, tmp_path):
-    head, data, rows = made.arff_text(standin).partition(b"@data\n")
+    head, data, rows = made.arff_text(standin).partition(b"@DATA\n")
     lines = rows.splitlines(keepends=True)
     lines[3:3] = [b"% a remark\n", b"\n"]
     content = head + data + b"".join(lines)

@@ -213,6 +213,7 @@ CONTENTS = {
     "idx of other length": (_file("a", b"\0\0\x08\x01\0\0\0\x09ab"), "the file holds 2"),
     "csv nan": (_csv(_cell(3, 9, b"NaN")), "line 4, column 10: .* found 'NaN'"),
     "csv above 255": (_csv(_cell(2, 5, b"256")), "line 3, column 6: .* found '256'"),
+    "csv above 255 at the end": (_csv(_cell(2, 784, b"256")), "column 785: .* found '256'"),
     "csv negative": (_csv(_cell(2, 5, b"-1")), "found '-1'"),
     "csv empty cell": (_csv(_cell(2, 5, b"")), "line 3, column 6"),
     "csv fraction": (_csv(_cell(2, 5, b"0.5")), "found '0.5'"),

@@ -241,14 +241,6 @@ def test_file_larger_than_any_bundle_is_refused_unread(standin, tmp_path):
         bundle.import_(tmp_path / "b.zip", tmp_path / "out", dataset=standin.dataset)
 
 
-def test_table_of_contents_larger_than_any_bundles_is_refused_unread(standin, tmp_path):
-    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
-        for i in range(1500):
-            archive.writestr(f"{i}", b"")
-    with pytest.raises(errors.ContentError, match="its table of contents takes"):
-        bundle.import_(tmp_path / "b.zip", tmp_path / "out", dataset=standin.dataset)
-
-
 def test_manifest_states_format_and_digests_of_files_and_data(standin, carried):
     members = members_of(carried)
     manifest = json.loads(members["MANIFEST.json"])

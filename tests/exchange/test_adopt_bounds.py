@@ -124,6 +124,17 @@ def test_tar_of_every_format_is_read_with_long_names(format_, standin, tmp_path)
     assert folder in adoption.receipt["files"][made.NAMES[0]]["member"]
 
 
+def test_size_that_a_tar_gives_a_folder_takes_no_room(standin, tmp_path):
+    content = _header("folder/", tarfile.DIRTYPE, 4096)
+    for name, gz in standin.gz.items():
+        content += _header(f"folder/{name}", tarfile.REGTYPE, len(gz)) + _block(gz)
+    (tmp_path / "a.tar").write_bytes(content + bytes(1024))
+    adoption = adopt.adopt(
+        tmp_path / "a.tar", tmp_path / "out", dataset=standin.dataset, table=standin.table
+    )
+    assert {n: p.read_bytes() for n, p in adoption.files.items()} == standin.gz
+
+
 def _members(content: bytes, count: int) -> bytes:
     return gzip.compress(content) * count
 

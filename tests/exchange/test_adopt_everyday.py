@@ -142,6 +142,7 @@ def test_grey_stored_as_colour_or_with_alpha_is_read(mode, standin, tmp_path):
     [
         *("{split}_{i:05d}_{label}", "{label}_{i}", "img{i}-label{label}"),
         *("img_{i:05d}_class_{label}", "{i}-{kebab}", "{under}_{i:04d}"),
+        "{label}_{i}_7",  # the digests say that it is not the last
     ],
 )
 def test_label_in_the_name_of_the_file_is_read(name, standin, tmp_path):

@@ -250,6 +250,7 @@ CONTENTS = {
     "npz normalised": (_npz(x=np.full((5, 784), 0.4123)), "not whole numbers"),
     "npz text": (_npz(x=np.full((5, 784), "a")), "expected numbers"),
     "npz too many rows": (_npz(x=np.zeros((161, 784), np.uint8)), "161 rows"),
+    "npz of other words": (_npz(y=np.array(["Bag", "Hat"])), "'Hat' names no class"),
     "npz not one-hot": (_npz(y=np.zeros((5, 10))), "not one-hot"),
     "parquet columns": (
         _parquet(lambda c: c.update(pic=c.pop("image"))),

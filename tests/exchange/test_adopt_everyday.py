@@ -161,6 +161,18 @@ def test_label_in_the_name_of_the_file_is_read(name, standin, tmp_path):
     assert_adopted(standin, made.write_all(tmp_path / "in", files), tmp_path)
 
 
+def test_pictures_whose_names_tell_no_class_have_no_labels(standin, tmp_path):
+    images = made.quick_pngs(standin.x_train)
+    files = {f"train/img{i:05d}x.png": image for i, image in enumerate(images)}
+    with pytest.raises(errors.ContentError, match=r"found 0 of \d+ train labels"):
+        adopt.adopt(
+            made.write_all(tmp_path / "in", files),
+            tmp_path / "out",
+            dataset=standin.dataset,
+            table=standin.table,
+        )
+
+
 def test_remarks_and_blank_lines_among_the_rows_of_an_arff_file_are_no_rows(standin, tmp_path):
     head, data, rows = made.arff_text(standin).partition(b"@DATA\n")
     lines = rows.splitlines(keepends=True)

@@ -23,7 +23,7 @@ def _held(clock, seen, *, count, seconds, over):
         handler.wfile.write(body[1:count])
         seen.wait_for(count)
         clock.now += seconds
-        over.wait(10.0)
+        over.wait(jobs.LONGEST_S)
         with contextlib.suppress(OSError):
             handler.wfile.write(body[count:])
         handler.close_connection = True
@@ -59,7 +59,7 @@ def test_a_server_that_never_answers_is_given_up_after_read_timeout_s(tmp_path):
     over = threading.Event()
 
     def silent(handler, name, body):
-        over.wait(10.0)
+        over.wait(jobs.LONGEST_S)
         with contextlib.suppress(OSError):
             family.send(handler, 200, body)
 

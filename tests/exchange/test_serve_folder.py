@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import socket
@@ -163,6 +164,7 @@ def test_client_that_stops_reading_is_given_up_without_a_word(
     (root / "by-hash" / "sha256" / large.sha256).write_bytes(bytes(64 << 20))
     server = serving(a_set("one", large, artifact("a.bin", FIRST)))
     with socket.create_connection(("127.0.0.1", server.port), timeout=300) as client:
-        client.sendall(f"GET /{name} HTTP/1.1\r\nHost: m\r\n\r\n".encode() * requests)
+        with contextlib.suppress(ConnectionError):  # given up before all was asked for
+            client.sendall(f"GET /{name} HTTP/1.1\r\nHost: m\r\n\r\n".encode() * requests)
         assert given_up.wait(300)
     assert capfd.readouterr() == ("", "")

@@ -167,7 +167,7 @@ def test_the_file_is_taken_as_soon_as_it_is_whole_though_the_body_goes_on(tmp_pa
         handler.end_headers()
         handler.wfile.write(body)
         handler.wfile.write(bytes(10))
-        over.wait(10.0)
+        over.wait(jobs.LONGEST_S)
         with contextlib.suppress(OSError):
             handler.wfile.write(bytes(_limit()))
         handler.close_connection = True

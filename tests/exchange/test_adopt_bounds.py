@@ -92,10 +92,14 @@ TARS = {
 }
 
 
+def _adopted(data, path: pathlib.Path):
+    return adopt.adopt(path, path.parent / "out", dataset=data.dataset, table=data.table)
+
+
 def _refused(data, path: pathlib.Path, match: str) -> None:
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(errors.ContentError, match=match) as caught:
-        adopt.adopt(path, path.parent / "out", dataset=data.dataset, table=data.table)
+        _adopted(data, path)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 700
     assert sorted(path.parent.rglob("*")) == before
@@ -117,9 +121,7 @@ def test_tar_of_every_format_is_read_with_long_names(format_, standin, tmp_path)
             info = tarfile.TarInfo(folder + name)
             info.size, info.mtime = len(content), 1.5 if format_ == tarfile.PAX_FORMAT else 1
             archive.addfile(info, io.BytesIO(content))
-    adoption = adopt.adopt(
-        tmp_path / "a.tar", tmp_path / "out", dataset=standin.dataset, table=standin.table
-    )
+    adoption = _adopted(standin, tmp_path / "a.tar")
     assert {n: p.read_bytes() for n, p in adoption.files.items()} == standin.gz
     assert folder in adoption.receipt["files"][made.NAMES[0]]["member"]
 
@@ -129,9 +131,7 @@ def test_size_that_a_tar_gives_a_folder_takes_no_room(standin, tmp_path):
     for name, gz in standin.gz.items():
         content += _header(f"folder/{name}", tarfile.REGTYPE, len(gz)) + _block(gz)
     (tmp_path / "a.tar").write_bytes(content + bytes(1024))
-    adoption = adopt.adopt(
-        tmp_path / "a.tar", tmp_path / "out", dataset=standin.dataset, table=standin.table
-    )
+    adoption = _adopted(standin, tmp_path / "a.tar")
     assert {n: p.read_bytes() for n, p in adoption.files.items()} == standin.gz
 
 
@@ -156,9 +156,7 @@ def test_stream_of_some_members_is_one_file(pack, standin, tmp_path):
     for name, payload in standin.payloads.items():
         pieces = [payload[at : at + 997] for at in range(0, len(payload), 997)]
         (tmp_path / "in" / name).write_bytes(b"".join(map(pack, pieces)))
-    adoption = adopt.adopt(
-        tmp_path / "in", tmp_path / "out", dataset=standin.dataset, table=standin.table
-    )
+    adoption = _adopted(standin, tmp_path / "in")
     assert {n: gzip.decompress(p.read_bytes()) for n, p in adoption.files.items()} == (
         standin.payloads
     )

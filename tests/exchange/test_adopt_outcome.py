@@ -71,8 +71,9 @@ def test_publishing_that_fails_is_one_error_and_leaves_no_scratch(standin, tmp_p
 
 
 def test_receipt_comes_last_and_never_speaks_of_files_that_are_not_there(standin, tmp_path):
+    source = made.write_all(tmp_path / "in", standin.gz)
     for name in made.NAMES:
-        source, out = made.write_all(tmp_path / "in", standin.gz), tmp_path / name
+        out = tmp_path / name
         (out / name).mkdir(parents=True)
         with pytest.raises(errors.StoreError, match=r"adopting failed: Is a directory"):
             adopt_it(standin, source, out)

@@ -270,11 +270,14 @@ class OpError(Exception):
         (OSError("Not enough disk space. Needed: 30 MiB"), "Not enough disk space"),  # TFDS
     ],
 )
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
 def test_what_others_say_of_a_disk_is_one_clear_error(
-    small_data, tmp_path, monkeypatch, cause, said
+    small_data, tmp_path, monkeypatch, cause, said, link
 ):
     def fail(images, labels):
-        raise RuntimeError("while writing") from cause
+        error = RuntimeError("while writing")
+        setattr(error, link, cause)
+        raise error
 
     monkeypatch.setattr(tfrecord, "encode", fail)
     builder = tfds.builder("fmnist_resilient", data_dir=tmp_path, mirrors=["off", str(small_data)])

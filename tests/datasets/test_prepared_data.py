@@ -207,6 +207,18 @@ def test_array_records_that_lose_or_change_examples_are_not_published(
     assert list((data_dir / NAME).iterdir()) == []
 
 
+def test_examples_that_are_not_even_counted_are_missed(small_data, data_dir, monkeypatch):
+    generate = resilient.Builder._generate_examples
+
+    def all_but_the_last(self, *arrays):
+        return iter(list(generate(self, *arrays))[:-1])
+
+    monkeypatch.setattr(resilient.Builder, "_generate_examples", all_but_the_last)
+    with pytest.raises(errors.RecordError, match="59 examples instead of 60"):
+        prepare(data_dir, small_data, file_format="array_record")
+    assert list((data_dir / NAME).iterdir()) == []
+
+
 # Remains
 
 
@@ -245,6 +257,13 @@ def _a_folder_for_a_shard(folder):
     (folder / TRAIN).mkdir()
 
 
+def _grown(name):
+    def grown(folder):
+        (folder / name).write_bytes((folder / name).read_bytes() + b"\0")
+
+    return grown
+
+
 def _cut(name, kept):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:kept])
 
@@ -281,6 +300,7 @@ REMAINS = {
     "no shard": (_lost(TRAIN), f"{TRAIN} is missing"),
     "an empty shard": (_cut(TRAIN, 0), f"{TRAIN} is empty"),
     "a truncated shard": (_cut(TRAIN, 5000), "the shards of train have 5,000 bytes"),
+    "a shard that grew": (_grown(TRAIN), "the shards of train have"),
     "a folder for a shard": (_a_folder_for_a_shard, f"{TRAIN} is empty or no file"),
 }
 # What a reader finds for itself, and names the shard and the record.
@@ -321,6 +341,24 @@ def test_builder_that_was_made_before_the_data_finds_it(small_data, data_dir):
     prepare(data_dir, small_data)
     found = prepared.find_builder(NAME, None, early)
     assert prepared.find_split(found, "train").examples == small.COUNTS["train"]
+
+
+def test_builder_that_was_made_before_the_data_takes_it_over_and_reads_it(small_data, data_dir):
+    early = make(data_dir)
+    prepare(data_dir, small_data)
+    early.download_and_prepare()
+    assert not early.prepared_now
+    assert early.info.splits["train"].num_examples == small.COUNTS["train"]
+    assert np.array_equal(pixels(early), small.arrays("train")[0])
+
+
+def test_data_set_takes_its_name_though_what_stood_there_was_taken_away(data_dir, folder):
+    beside_it = folder.with_name("incomplete.ABC_1.0.0")
+    folder.rename(beside_it)
+    final = make(data_dir).data_path
+    version_folder.swap(final.parent / beside_it.name, final, keep=True)
+    assert not version_folder.fault(final, NAME)
+    assert beside(folder) == []
 
 
 def test_reader_takes_the_newest_version_that_can_be_read(data_dir, folder):

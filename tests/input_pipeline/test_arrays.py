@@ -82,6 +82,15 @@ def test_a_thread_ahead_changes_no_batch_and_ends_with_the_iteration(ahead):
     assert threading.active_count() == before
 
 
+def test_workers_that_drop_the_remainder_take_the_same_number_of_steps():
+    # 1,000 examples over 3 workers: one has 334, the others 333.
+    steps = [
+        len(input_pipeline.numpy_batches(DATA, 167, shard=(worker, 3), drop_remainder=True))
+        for worker in range(3)
+    ]
+    assert steps == [1, 1, 1]
+
+
 def test_batches_without_end_go_on_and_have_no_length():
     batches = input_pipeline.numpy_batches(DATA, 400, epochs=None)
     found = [len(labels) for _, (_, labels) in zip(range(7), batches, strict=False)]
@@ -104,13 +113,19 @@ def test_batches_without_end_go_on_and_have_no_length():
         (DATA, {"augment": "flop"}, "the nearest valid one is flip"),
         (DATA, {"examples": (10, 1001)}, "examples: expected"),
         (DATA, {"examples": (10, 10)}, "examples: expected"),
+        (DATA, {"examples": (-10, 900)}, "examples: expected"),
+        ((DATA[0][:0], DATA[1][:0]), {}, "data: expected images uint8"),
         (DATA, {"batch_size": 1001}, "batch_size: expected 1 to 1,000"),
         (DATA, {"batch_size": 0}, "batch_size: expected 1 to 1,000"),
         (DATA, {"shard": (0, 2), "batch_size": 501}, "batch_size: expected 1 to 500"),
+        # Refused by all workers alike, also by the one that has an example more.
+        (DATA, {"shard": (0, 3), "batch_size": 334}, "batch_size: expected 1 to 333"),
         (DATA, {"shard": (2, 2)}, "shard: expected"),
         (DATA, {"epochs": 0}, "epochs: expected"),
         (DATA, {"start": (1, 1)}, "start: expected"),
         (DATA, {"seed": "1"}, "seed: expected"),
+        (DATA, {"seed": 1 << 63}, "seed: expected"),
+        (DATA, {"seed": True}, "seed: expected"),
         (DATA, {"ahead": -1}, "ahead: expected"),
     ],
 )

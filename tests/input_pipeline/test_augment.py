@@ -68,6 +68,15 @@ def test_altflip_flips_every_image_in_every_other_epoch(tiny, source):
     np.testing.assert_array_equal(flips[1::2], [flips[1], flips[1]])
 
 
+def test_altflip_begins_with_other_images_for_another_seed(tiny):
+    plain = conftest.make_images(1000)[..., None]
+    one, other = (
+        (_images(tiny, augment="altflip", epochs=2, seed=seed)[0] != plain).any((1, 2, 3))
+        for seed in (4, 5)
+    )
+    assert 400 < (one != other).sum() < 600
+
+
 @pytest.mark.parametrize("more", [{"epochs": 1}, {"service": "grpc://127.0.0.1:1"}])
 def test_altflip_without_numbered_epochs_is_refused(tiny, more):
     with pytest.raises(errors.ArgumentError, match="altflip needs the numbers of the epochs"):
@@ -81,14 +90,18 @@ def test_erase_blackens_a_rectangle_of_half_of_the_images(tiny):
     plain = conftest.make_images(1000)
     changed = (epoch != plain).any((1, 2))
     assert 400 < changed.sum() < 600
-    shares = []
+    shares, aspects = [], []
     for image, before in zip(epoch[changed], plain[changed], strict=True):
         rows, columns = np.nonzero(image != before)
         hole = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         assert not image[hole].any()
         shares.append(image[hole].size / image.size)
-    assert min(shares) < 0.05
+        aspects.append(np.divide(*image[hole].shape))
+    # 2 to 33 % in whole pixels: none is cut off at the edge of the image.
+    assert 0.016 < min(shares) < 0.05
     assert 0.3 < max(shares) < 0.35
+    assert min(aspects) < 0.4
+    assert max(aspects) > 2.5
 
 
 def test_crop_and_cutout_take_sizes(tiny):

@@ -123,6 +123,15 @@ def test_other_data_and_another_version_of_the_order_are_refused(tiny, tmp_path,
         _restore(_make(tiny), path)
 
 
+@pytest.mark.parametrize("source", ["resident", "stream"])
+def test_same_data_cut_into_other_shards_is_refused(tiny, tmp_path, source):
+    # The order of a stream follows the files.
+    recut = conftest.prepare(tmp_path / "recut", num_shards=3)
+    path = _save(_make(tiny, source=source), 3, tmp_path)
+    with pytest.raises(errors.ConfigError, match=r"shard_lengths=\[1000\]"):
+        _restore(_make(recut, source=source), path)
+
+
 @pytest.mark.parametrize("size", ["crop_pixels", "cutout_pixels"])
 def test_other_sizes_are_refused_where_they_are_drawn(tiny, tmp_path, size):
     drawn = {"augment": size.removesuffix("_pixels"), size: 3}

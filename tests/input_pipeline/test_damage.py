@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import struct
 
 import numpy as np
 import pytest
@@ -26,6 +27,15 @@ def _flip(builder, offset, bit=0x20):
     data[offset] ^= bit
     path.write_bytes(bytes(data))
     return path.name
+
+
+def _starts(builder):
+    """Where each record of the shard starts, in bytes."""
+    data, starts = conftest.shard_path(builder).read_bytes(), [0]
+    while starts[-1] < len(data):
+        (length,) = struct.unpack_from("<Q", data, starts[-1])
+        starts.append(starts[-1] + length + 16)
+    return starts[:-1]
 
 
 def test_record_length_is_what_the_offsets_below_assume(tiny):
@@ -74,12 +84,28 @@ def test_a_missing_shard_is_named(fresh):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_flipped_bit_in_a_compressed_shard_names_file_and_record(tmp_path, source):
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    ("record", "offset", "why"),
+    [
+        (0, 400, "its bytes do not match its crc32c"),
+        (500, 400, "its bytes do not match its crc32c"),
+        (999, 300, "its bytes do not match its crc32c"),
+        # A length that leads elsewhere: the next record is not where it should be.
+        (500, 0, "cut short"),
+    ],
+)
+def test_a_flipped_bit_in_a_compressed_shard_names_file_and_record(
+    tmp_path, monkeypatch, source, is_known, record, offset, why
+):
     builder = conftest.prepare(tmp_path, "compressed")
-    path = conftest.shard_path(builder)
-    _flip(builder, path.stat().st_size // 2)
-    with pytest.raises(errors.RecordError, match=rf"{path.name}: record \d+ of 1,000 is damaged"):
-        _read(builder, source)
+    if is_known:
+        monkeypatch.setitem(catalog.DATASETS, builder.name, conftest.make_catalog())
+    name = _flip(builder, _starts(builder)[record] + offset)
+    told = record + (why == "cut short")
+    wanted = rf"{name}: record {told} of 1,000 is damaged: {why}"
+    with pytest.raises(errors.RecordError, match=wanted):
+        input_pipeline.make_train(100, builder=builder, source=source)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -121,6 +147,13 @@ def test_verify_still_finds_the_damage_after_a_load_without_it(fresh, request, i
     for _ in range(2):
         with pytest.raises(errors.RecordError, match=rf"{name}: record 41 of 1,000 is damaged"):
             _read(fresh)
+
+
+def test_a_split_is_in_memory_once_whoever_asks_for_it(tiny):
+    split = prepared.find_split(tiny, "train")
+    first, second = (in_memory.load(split, tiny, verify=verify) for verify in (False, True))
+    assert first.images is second.images
+    assert first.labels is second.labels
 
 
 def test_a_load_that_failed_is_not_kept(tmp_path):

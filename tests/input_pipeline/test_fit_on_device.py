@@ -163,12 +163,15 @@ def test_all_kinds_of_variables_are_updated():
 
 
 def test_callbacks_run_between_epochs_and_may_stop():
-    seen = []
+    seen, ended = [], []
 
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             seen.append((epoch, sorted(logs)))
             self.model.stop_training = epoch == 1
+
+        def on_train_end(self, logs=None):
+            ended.append(logs)
 
     history = input_pipeline.fit_on_device(
         _model(),
@@ -180,6 +183,7 @@ def test_callbacks_run_between_epochs_and_may_stop():
     )
     assert seen == [(e, ["accuracy", "loss", "val_accuracy", "val_loss"]) for e in (0, 1)]
     assert history.epoch == [0, 1]
+    assert ended == [{name: values[-1] for name, values in history.history.items()}]
     again = input_pipeline.fit_on_device(history.model, 20, epochs=2, data=_images(40))
     assert again.epoch == [0, 1], "a training that was stopped stops no other"
 

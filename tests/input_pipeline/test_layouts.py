@@ -1,0 +1,59 @@
+"""Protobuf maps have no order: a record's label may stand before its image or after it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds.formats import tfrecord
+
+from . import conftest
+
+SHARDS = 2
+# Whether the label comes first, by the number of the shard and of the record in it.
+ORDERS = {
+    "image first": lambda shard, record: False,
+    "label first": lambda shard, record: True,
+    "another order in each shard": lambda shard, record: shard == 1,
+    "both in each shard": lambda shard, record: record % 3 == 2,
+    "the last record alone": lambda shard, record: record == 499,
+}
+
+
+@pytest.fixture(params=ORDERS)
+def builder(tmp_path, request):
+    """tiny_clothes in two shards, whose records are laid out in one of these ways."""
+    made = conftest.prepare(tmp_path, num_shards=SHARDS)
+    images = np.split(conftest.make_images(1000), SHARDS)
+    labels = np.split(conftest.make_labels(1000), SHARDS)
+    for shard in range(SHARDS):
+        rows = np.concatenate(list(tfrecord.encode(images[shard], labels[shard])))
+        path = str(conftest.shard_path(made, index=shard))
+        with tf.io.TFRecordWriter(path) as writer:
+            for record, orders in enumerate(tfrecord.examples(rows)):
+                writer.write(orders[ORDERS[request.param](shard, record)])
+    return made
+
+
+@pytest.mark.parametrize("source", ["resident", "stream"])
+def test_every_image_and_label_is_read_whatever_the_order_of_the_fields(builder, known, source):
+    batches = input_pipeline.make_eval(
+        130, builder=builder, split="train", dtype="uint8", source=source
+    )
+    found = np.concatenate([images for images, _ in batches])[..., 0]
+    order = conftest.read_numbers(batches)
+    assert sorted(order) == list(range(1000))
+    np.testing.assert_array_equal(found, conftest.make_images(1000)[order])
+    trained = input_pipeline.make_train(33, builder=builder, dtype="uint8", source=source)
+    assert sorted(conftest.read_numbers(trained)) == list(range(1000))
+
+
+@pytest.mark.parametrize("source", ["resident", "stream"])
+def test_damage_is_named_whatever_the_order_of_the_fields(builder, known, source):
+    path = conftest.shard_path(builder, index=1)
+    data = bytearray(path.read_bytes())
+    data[301 * (len(data) // 500) + 400] ^= 1
+    path.write_bytes(data)
+    wanted = rf"{path.name}: record 301 of 500 is damaged: its bytes do not match its crc32c"
+    with pytest.raises(errors.RecordError, match=wanted):
+        input_pipeline.make_train(33, builder=builder, source=source)

@@ -23,8 +23,13 @@ SIZES = {"train": 1000, "test": 301}
 
 
 def make_images(count, seed=0):
-    """uint8[count, 28, 28] noise; pixels 14,10 to 14,12 hold the example's number."""
+    """uint8[count, 28, 28] noise, of which compressed PNGs differ in length, and no pixel is black.
+
+    But for 14,10 to 14,12, which hold the example's number.
+    """
     images = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8)
+    images &= np.array([0xFF, 0xF0, 0xC0], np.uint8)[np.arange(count) % 3][:, None, None]
+    images |= 1
     for place in range(3):
         images[:, 14, 10 + place] = np.arange(count) >> (8 * place) & 255
     return images

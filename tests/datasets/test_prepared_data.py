@@ -361,7 +361,7 @@ def test_data_set_takes_its_name_though_what_stood_there_was_taken_away(data_dir
     assert beside(folder) == []
 
 
-def test_reader_takes_the_newest_version_that_can_be_read(data_dir, folder):
+def test_reader_takes_the_version_of_the_code_beside_remains_of_a_higher_one(data_dir, folder):
     (folder.parent / "2.0.0").mkdir()
     assert prepared.find_builder(NAME, data_dir, None).data_path.name == "1.0.0"
 

@@ -96,6 +96,30 @@ def test_layer_augments_only_in_training_and_anew_each_time():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_layer_moves_and_blackens_as_far_as_it_was_told(is_saved):
+    layer = input_pipeline.Preprocess(augment="crop_cutout", crop_pixels=5, cutout_pixels=3)
+    if is_saved:
+        layer = input_pipeline.Preprocess.from_config(layer.get_config())
+    draws = {name: keras.ops.convert_to_numpy(drawn) for name, drawn in layer.draw(4000).items()}
+    assert {(drawn.min(), drawn.max()) for drawn in draws.values()} == {(-5, 5), (-2, 27)}
+    still = {"down": [0], "right": [0], "top": [10], "left": [10]}
+    images = np.full((1, 28, 28, 1), 255, np.uint8)
+    found = layer(images, draws={name: tf.constant(drawn) for name, drawn in still.items()})
+    assert int(keras.ops.sum(found == 0)) == 9
+
+
+def test_layers_of_one_seed_draw_alike_and_of_another_otherwise():
+    one, same, other = (
+        keras.ops.convert_to_numpy(
+            input_pipeline.Preprocess(augment="crop", seed=s).draw(99)["down"]
+        )
+        for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
 def test_layer_trains_inside_a_compiled_model_and_survives_saving(tmp_path):
     model = keras.Sequential(
         [

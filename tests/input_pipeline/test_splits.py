@@ -7,6 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from fmnist_tfds import errors, input_pipeline
+from fmnist_tfds.input_pipeline.shards import prepared
 
 from . import conftest
 
@@ -38,6 +39,14 @@ def builders(tmp_path_factory):
 def _seen(builder, make, batch=50, **arguments):
     arguments = {"dtype": "uint8", "verify": False, **arguments}
     return conftest.read_numbers(make(batch, builder=builder, **arguments))
+
+
+def test_halves_side_by_side_are_the_whole(builders):
+    whole = prepared.select(builders["stored"], "train")
+    assert prepared.select(builders["stored"], "train[:40%]+train[40%:]") == whole
+    assert whole.is_whole
+    # Across the border of two files as well.
+    assert prepared.select(builders["stored"], "train[100:900]").spans == ((100, 900),)
 
 
 @pytest.mark.parametrize(

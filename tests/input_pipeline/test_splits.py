@@ -200,14 +200,23 @@ def test_split_that_is_none_is_one_sentence(tiny, split, message):
         input_pipeline.make_train(1, builder=tiny, split=split)
 
 
-def test_checkpoint_of_another_slice_is_refused(tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("saved", "other"),
+    [
+        ("train[:500]", "train[500:]"),
+        ("train[:500]", "train"),
+        ("train", "train[:500]"),
+        ("train[:100]+train[900:]", "train[:200]"),
+    ],
+)
+def test_checkpoint_of_another_slice_is_refused(tiny, tmp_path, saved, other):
     import tensorflow as tf
 
     def make(split):
         return iter(input_pipeline.make_train(10, builder=tiny, split=split, verify=False))
 
-    iterator = make("train[:500]")
+    iterator = make(saved)
     next(iterator)
     path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "state"))
-    with pytest.raises(errors.ConfigError):
-        tf.train.Checkpoint(iterator=make("train[500:]")).restore(path)
+    with pytest.raises(errors.ConfigError, match="span="):
+        tf.train.Checkpoint(iterator=make(other)).restore(path)

@@ -160,7 +160,8 @@ def test_draws_are_uniform_and_independent_of_each_other():
         ({"device": "/gpu:0"}, "device: TensorFlow sees no '/gpu:0' here; it sees cpu:0"),
         ({"device": "graphics"}, "device: "),
         ({"device": "/cpu:7"}, "device: TensorFlow sees no '/cpu:7' here; it sees cpu:0"),
-        ({"device": 0}, 'device: expected a name such as "/gpu:0", got 0'),
+        ({"device": 1.5}, 'device: expected a name such as "/gpu:0", got 1.5'),
+        ({"device": b"/cpu:0"}, 'device: expected a name such as "/gpu:0", got b'),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(tiny, arguments, message):

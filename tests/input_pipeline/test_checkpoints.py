@@ -194,3 +194,17 @@ def test_batches_stay_usable_where_tensorflow_and_keras_take_data_sets(tiny):
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(batches, epochs=2, verbose=0, shuffle=False)
     assert model.predict(batches, verbose=0).shape == (500, 10)
+
+
+def test_batches_that_a_function_was_the_first_to_ask_for_stay_usable_outside_of_it(tiny):
+    batches = _make(tiny, epochs=1)
+
+    @tf.function
+    def count():
+        total = 0
+        for labels in batches.map(lambda _, labels: labels):
+            total += tf.size(labels)
+        return total
+
+    assert count() == 500
+    assert sum(len(labels) for labels in batches.map(lambda _, labels: labels)) == 500

@@ -189,15 +189,17 @@ def test_callbacks_run_between_epochs_and_may_stop():
 
 
 def test_memory_that_is_used_up_is_told_by_the_batch_size_and_nothing_else_is():
-    def failing(said):
+    def failing(said, kind=RuntimeError):
         def fail(*_):
-            raise RuntimeError(said)
+            raise kind(said)
 
         return {"data": _images(40), "callbacks": [keras.callbacks.LambdaCallback(fail)]}
 
     with pytest.raises(errors.FmnistError, match="ran out of memory at batch_size=20") as caught:
         input_pipeline.fit_on_device(_model(), 20, **failing("RESOURCE_EXHAUSTED: 80 GiB"))
     assert "smaller batch_size" in caught.value.hint
+    with pytest.raises(errors.FmnistError, match="ran out of memory at batch_size=20"):
+        input_pipeline.fit_on_device(_model(), 20, **failing("", MemoryError))
     with pytest.raises(RuntimeError, match="INTERNAL: a bug"):
         input_pipeline.fit_on_device(_model(), 20, **failing("INTERNAL: a bug"))
 

@@ -96,6 +96,18 @@ def test_weights_and_history_are_those_of_fit(tiny, rate):
         np.testing.assert_allclose(history.history[name], values, rtol=2e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("normalize", ["unit", "standard"])
+def test_arrays_train_as_the_prepared_data_set_that_holds_them(tiny, normalize):
+    # "standard" is by these very pixels, not by Fashion-MNIST's.
+    arrays = conftest.make_images(1000), conftest.make_labels(1000)
+    ours, theirs = _model(), _model()
+    how = {"epochs": 2, "normalize": normalize, "augment": "flip"}
+    input_pipeline.fit_on_device(ours, 64, data=arrays, **how)
+    input_pipeline.fit_on_device(theirs, 64, builder=tiny, verify=False, **how)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def _asked_for_whole_epochs(monkeypatch):
     asked, made = [], loops.TensorFlowLoop
 

@@ -310,6 +310,10 @@ def test_mirrored_strategy_does_not_shard_once_more(tiny):
         ({"batch": True}, "batch_size: expected a whole number"),
         ({"shard": ("0", 2)}, "shard: expected a whole number"),
         ({"source": "disk"}, "source: expected resident or stream"),
+        (
+            {"source": "disk", "service": "grpc://127.0.0.1:1"},
+            "source: expected resident or stream",
+        ),
         ({"split": "validation"}, "split: expected one of"),
         ({"service": "localhost"}, "service: expected grpc://"),
     ],

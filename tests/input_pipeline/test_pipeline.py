@@ -316,6 +316,11 @@ def test_mirrored_strategy_does_not_shard_once_more(tiny):
         ),
         ({"split": "validation"}, "split: expected one of"),
         ({"service": "localhost"}, "service: expected grpc://"),
+        # A service deals out blocks, of which there are nine.
+        (
+            {"service": "grpc://127.0.0.1:1", "shard": (9, 10), "batch": 10},
+            "shard: expected at most 9 workers",
+        ),
     ],
 )
 def test_make_train_refuses_a_wrong_argument(tiny, arguments, message):
@@ -383,6 +388,8 @@ def test_service_gives_every_example_once_each_epoch(many):
     batches = _train(many, 100, service=dispatcher.target, epochs=2)
     order = conftest.read_numbers(batches)
     assert sorted(order) == sorted([*range(40_000)] * 2)
+    dropped = _train(many, 300, service=dispatcher.target, drop_remainder=True)
+    assert {len(labels) for _, labels in dropped} == {300}
     del workers
 
 

@@ -116,6 +116,15 @@ def shard_path(builder, split="train", index=0):
     return pathlib.Path(str(builder.info.splits[split].filepaths[index]))
 
 
+def flip(builder, offset, bit=0x20, index=0):
+    """Damages a byte of a shard of the training split; the file's name."""
+    path = shard_path(builder, index=index)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= bit
+    path.write_bytes(bytes(data))
+    return path.name
+
+
 def make_catalog():
     """A catalog entry that holds the true digests of tiny_clothes."""
     files = []

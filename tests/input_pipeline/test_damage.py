@@ -21,14 +21,6 @@ def _read(builder, source="resident", **arguments):
     return [labels.numpy() for _, labels in batches]
 
 
-def _flip(builder, offset, bit=0x20):
-    path = conftest.shard_path(builder)
-    data = bytearray(path.read_bytes())
-    data[offset] ^= bit
-    path.write_bytes(bytes(data))
-    return path.name
-
-
 def _starts(builder):
     """Where each record of the shard starts, in bytes."""
     data, starts = conftest.shard_path(builder).read_bytes(), [0]
@@ -53,7 +45,7 @@ def test_verify_accepts_the_genuine_split(tiny, known, source):
     [(0, 3), (0, 500), (17, 2), (17, 9), (17, 20), (17, 37), (17, 60), (17, 400), (999, 800)],
 )
 def test_a_flipped_bit_names_file_and_record(fresh, known, source, record, offset):
-    name = _flip(fresh, record * RECORD + offset, 0x01)
+    name = conftest.flip(fresh, record * RECORD + offset, 0x01)
     with pytest.raises(errors.RecordError, match=rf"{name}: record {record} of 1,000 is damaged"):
         _read(fresh, source)
 
@@ -103,7 +95,7 @@ def test_a_flipped_bit_in_a_compressed_shard_names_file_and_record(
         monkeypatch.setitem(catalog.DATASETS, builder.name, conftest.make_catalog())
     starts = _starts(builder)
     assert len(set(np.diff(starts))) > 10, "PNGs of one length would hide where records start"
-    name = _flip(builder, starts[record] + offset)
+    name = conftest.flip(builder, starts[record] + offset)
     told = record + (why == "cut short")
     wanted = rf"{name}: record {told} of 1,000 is damaged: {why}"
     with pytest.raises(errors.RecordError, match=wanted):
@@ -135,7 +127,7 @@ def test_data_outside_the_catalog_is_read_with_a_warning(fresh, caplog):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_data_outside_the_catalog_is_checked_against_its_checksums(fresh, source):
-    name = _flip(fresh, 41 * RECORD + 500)
+    name = conftest.flip(fresh, 41 * RECORD + 500)
     with pytest.raises(errors.RecordError, match=rf"{name}: record 41 of 1,000 is damaged"):
         _read(fresh, source)
 
@@ -144,7 +136,7 @@ def test_data_outside_the_catalog_is_checked_against_its_checksums(fresh, source
 def test_verify_still_finds_the_damage_after_a_load_without_it(fresh, request, is_known):
     if is_known:
         request.getfixturevalue("known")
-    name = _flip(fresh, 41 * RECORD + 500)
+    name = conftest.flip(fresh, 41 * RECORD + 500)
     assert len(_read(fresh, verify=False)) == 10
     for _ in range(2):
         with pytest.raises(errors.RecordError, match=rf"{name}: record 41 of 1,000 is damaged"):
@@ -160,7 +152,7 @@ def test_a_split_is_in_memory_once_whoever_asks_for_it(tiny):
 
 def test_a_load_that_failed_is_not_kept(tmp_path):
     builder = conftest.prepare(tmp_path, "compressed")
-    _flip(builder, conftest.shard_path(builder).stat().st_size // 2)
+    conftest.flip(builder, conftest.shard_path(builder).stat().st_size // 2)
     loading = in_memory.Loading((prepared.find_split(builder, "train"),), builder, verify=False)
     for _ in range(2):
         with pytest.raises(errors.RecordError, match="is damaged"):
@@ -183,6 +175,6 @@ def test_a_load_is_whole_where_its_thread_is_done_before_anything_else(tiny, mon
 
 def test_a_replaced_shard_is_read_again(fresh, known):
     assert len(_read(fresh)) == 10
-    name = _flip(fresh, 5 * RECORD + 500)
+    name = conftest.flip(fresh, 5 * RECORD + 500)
     with pytest.raises(errors.RecordError, match=rf"{name}: record 5 "):
         _read(fresh)

@@ -55,11 +55,8 @@ def test_every_image_and_label_is_read_whatever_the_order_of_the_fields(builder,
 
 @pytest.mark.parametrize("source", ["resident", "stream"])
 def test_damage_is_named_whatever_the_order_of_the_fields(builder, known, source):
-    path = conftest.shard_path(builder, index=1)
-    data = bytearray(path.read_bytes())
-    data[301 * (len(data) // 500) + 400] ^= 1
-    path.write_bytes(data)
-    wanted = rf"{path.name}: record 301 of 500 is damaged: its bytes do not match its crc32c"
+    name = conftest.flip(builder, 301 * tfrecord.RECORD_BYTES + 400, index=1)
+    wanted = rf"{name}: record 301 of 500 is damaged: its bytes do not match its crc32c"
     with pytest.raises(errors.RecordError, match=wanted):
         input_pipeline.make_train(33, builder=builder, source=source)
 

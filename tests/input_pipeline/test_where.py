@@ -42,7 +42,7 @@ def test_folder_one_level_too_deep_is_named_with_the_right_one(tiny):
 
 def test_tilde_is_the_home_folder(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    shutil.copytree(conftest.shard_path(tiny).parent, tmp_path / "data" / "tiny_clothes" / "1.0.0")
+    _copy_as_versions(tiny, tmp_path / "data", "1.0.0")
     assert _read("~/data") == list(range(301))
 
 
